@@ -1,0 +1,73 @@
+"""Every setting of every process, read from the environment (prefix ``STARS_``).
+
+The README's table of settings is this class; a test compares the two.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment says. Absent infrastructure is embedded by ``stars up`` and an error for ``stars run``."""
+
+    model_config = SettingsConfigDict(env_prefix="STARS_", extra="ignore", env_ignore_empty=True)
+
+    data: Path = Field(Path(".stars"), description="folder of the embedded instance")
+    url: str | None = Field(None, description="public base URL, also where commands find the services")
+
+    kafka: str | None = Field(None, description="Kafka bootstrap servers, host:port[,host:port]")
+    kafka_replication: int = Field(1, ge=1, le=5, description="replication factor of the Kafka topics that are created")
+    partitions: int = Field(12, ge=1, le=1000, description="partitions of each stream when it is created")
+    batch_records: int = Field(500, ge=1, le=10_000, description="most Kafka records applied in one transaction")
+
+    postgres: str | None = Field(None, description="PostgreSQL 18 or newer, postgresql://user:password@host/db")
+    postgres_topics: str | None = Field(None, description="another server or login for the topics service")
+    postgres_notifier: str | None = Field(None, description="another server or login for the notifier service")
+    postgres_leaderboard: str | None = Field(None, description="another server or login for the leaderboard service")
+    postgres_applications: str | None = Field(None, description="another server or login for the applications service")
+    postgres_pool: int = Field(8, ge=3, le=100, description="connections of one process of one service")
+
+    secret: SecretStr | None = Field(None, description="HS256 key of bearer tokens, at least 32 bytes")
+    issuer: str | None = Field(None, description="expected issuer of bearer tokens")
+    jwks: str | None = Field(None, description="URL of the issuer's JSON Web Key Set")
+    audience: str | None = Field(None, description="expected audience of bearer tokens")
+    member_claim: str = Field("sub", description="the claim that holds the forum's member id")
+    roles_claim: str = Field("roles", description="the claim that holds the roles: member, star, staff, forum")
+    erasure_key: SecretStr | None = Field(None, description="key of erased members' stand-ins; never change it")
+
+    host: str = Field("127.0.0.1", description="address that HTTP listens on")
+    port: int = Field(8080, ge=0, le=65535, description="port that HTTP listens on")
+    cors_origins: Annotated[list[str], NoDecode] = Field([], description="origins that browsers may call from, comma separated")
+    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body, in bytes")
+    rate_limit: int = Field(
+        600, ge=0, description="requests a minute of one caller without the role forum or staff; 0: no limit"
+    )
+
+    discourse_secret: SecretStr | None = Field(None, description="secret of the Discourse webhook; without it there is no route")
+    discourse_url: str | None = Field(None, description="base URL of the Discourse to poll")
+    discourse_mapping: Path | None = Field(None, description="JSON file: category id -> space, kind, language")
+    discourse_poll_seconds: int = Field(180, ge=10, description="pause between two polls of the Discourse")
+
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
+    otlp_endpoint: str | None = Field(None, description="OpenTelemetry collector, http://host:4318; none: traces stay here")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    def postgres_of(self, service: str) -> str | None:
+        """The DSN of one service: its own where one is set, else the common one."""
+        own: str | None = getattr(self, f"postgres_{service}")
+        return own or self.postgres
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
