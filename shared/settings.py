@@ -41,20 +41,26 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8080, ge=0, le=65535, description="port that HTTP listens on")
-    cors_origins: Annotated[list[str], NoDecode] = Field([], description="origins that browsers may call from, comma separated")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="origins that browsers may call from, comma separated"
+    )
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body, in bytes")
     rate_limit: int = Field(
         600, ge=0, description="requests a minute of one caller without the role forum or staff; 0: no limit"
     )
 
-    discourse_secret: SecretStr | None = Field(None, description="secret of the Discourse webhook; without it there is no route")
+    discourse_secret: SecretStr | None = Field(
+        None, description="secret of the Discourse webhook; without it there is no route"
+    )
     discourse_url: str | None = Field(None, description="base URL of the Discourse to poll")
     discourse_mapping: Path | None = Field(None, description="JSON file: category id -> space, kind, language")
     discourse_poll_seconds: int = Field(180, ge=10, description="pause between two polls of the Discourse")
 
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
-    otlp_endpoint: str | None = Field(None, description="OpenTelemetry collector, http://host:4318; none: traces stay here")
+    otlp_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector, http://host:4318; none: traces stay here"
+    )
 
     @field_validator("cors_origins", mode="before")
     @classmethod

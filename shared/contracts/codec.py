@@ -1,6 +1,7 @@
 """From bytes to events and back: strict for who produces, tolerant for who consumes."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Union
@@ -26,20 +27,23 @@ class Undecodable(Exception):
 def _union(types: Sequence[type[Event]]) -> TypeAdapter[Event]:
     union = Union[tuple(types)] if len(types) > 1 else types[0]  # noqa: UP007 - made at run time
     annotated = Annotated[union, Field(discriminator="type")] if len(types) > 1 else union
-    return TypeAdapter(annotated)
+    adapter: TypeAdapter[Event] = TypeAdapter(annotated)  # type: ignore[arg-type]
+    return adapter
 
 
 def plainly(error: ValidationError) -> str:
     """A validation error in one line: where and what, without the value (it may be personal or huge)."""
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
-        where = ".".join(str(step) for step in item["loc"] if not (isinstance(step, str) and step in _TYPES))
-        parts.append(f"{where}: {item['msg']}" if where else item["msg"])
+        where = ".".join(str(step) for step in item["loc"] if not (isinstance(step, str) and step in _TYPES))[:200]
+        parts.append(f"{where}: {item['msg'][:300]}" if where else item["msg"][:300])
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
 
 _TYPES = event_types()
+_NAME = re.compile(r"[\x21-\x7e]{1,255}")
+"""What may be a type's name: it is counted by it, so it must not be huge or unprintable."""
 
 
 class Decoder:
@@ -58,7 +62,7 @@ class Decoder:
             event = self._adapter.validate_json(value)
         except ValidationError as error:
             return self._slowly(value, error)
-        if event.version != 1 and event.dataschema not in self._current:
+        if event.version != 1 and event.dataschema not in self._current and version_of(event.__dict__) < event.version:
             return self._slowly(value, None)
         return event
 
@@ -73,13 +77,18 @@ class Decoder:
         if isinstance(name, str) and name not in self._types:
             if name in _TYPES:
                 raise Undecodable(f"{name} does not belong on {self._stream}")
+            if not _NAME.fullmatch(name):
+                raise Undecodable("type: not the name of an event type")
             raise UnknownType(name)
         event = self._types.get(str(name))
         if event is not None and version_of(envelope) < event.version:
             try:
-                return event.model_validate_json(json.dumps(upcast(envelope, event.version, self._upcasters)).encode())
-            except (LookupError, TypeError, ValueError) as failed:
-                raise Undecodable(f"cannot be lifted to version {event.version}: {failed}") from None
+                lifted = json.dumps(upcast(envelope, event.version, self._upcasters)).encode()
+                return event.model_validate_json(lifted)
+            except ValidationError as invalid:
+                raise Undecodable(f"cannot be lifted to version {event.version}: {plainly(invalid)}") from None
+            except Exception as failed:  # an upcaster may trip over anything in data that was never valid
+                raise Undecodable(f"cannot be lifted to version {event.version}: {type(failed).__name__}") from None
         raise Undecodable(plainly(error) if error else "not a valid event")
 
 
@@ -103,6 +112,7 @@ class StrictReader:
 
 def encode(event: Event) -> bytes:
     """The event as the value of a record: the envelope in JSON, with what was said and nothing else."""
+    event.model_fields_set.add("type")  # a default of the class, and yet always said
     return event.model_dump_json(exclude_unset=True).encode()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.contracts.envelope import Data, Event
-from shared.contracts.types import Id, Instant, Label, Language, Seconds, Tags, Text, Url
+from shared.contracts.types import Id, Instant, Label, Language, Score, Seconds, Tags, Text, Url
 
 Stage = Literal["new", "stalled", "warning"]
 
@@ -41,8 +41,8 @@ class FirstResponseRevoked(Event):
 
 class Candidate(Data):
     member_id: Id
-    score: float
-    reasons: Annotated[list[Text], Field(max_length=20)] = []
+    score: Score
+    reasons: Annotated[list[Label], Field(max_length=10)] = []
 
 
 class AnswerNeededData(Data):

@@ -23,7 +23,10 @@ def _instant(value: object) -> object:
 
 
 def _in_utc(value: datetime) -> datetime:
-    value = value.astimezone(UTC)
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time is between 1970 and 9999 in UTC") from None
     if value < EPOCH:
         raise ValueError("times before 1970 are not kept")
     return value
@@ -55,6 +58,9 @@ Language = Annotated[str, StringConstraints(min_length=1, max_length=35, pattern
 
 Tags = Annotated[list[Label], Field(max_length=100)]
 Languages = Annotated[list[Language], Field(max_length=50)]
-Seconds = Annotated[float, Field(ge=0)]
+Score = Annotated[float, Field(allow_inf_nan=False)]
+"""Any finite number; JSON knows no other."""
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 AuthorKind = Literal["member", "staff", "bot"]

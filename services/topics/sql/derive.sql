@@ -1,0 +1,90 @@
+-- name: ensure_states
+INSERT INTO topic_state (topic_id) SELECT topic_id FROM unnest($1::text[]) AS given (topic_id) ORDER BY topic_id
+ON CONFLICT DO NOTHING;
+
+-- name: lock_states
+SELECT topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
+    target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at, backfill,
+    next_at
+FROM topic_state WHERE topic_id = ANY($1::text[])
+ORDER BY topic_id
+FOR UPDATE;
+
+-- name: read_topics
+SELECT g.root, t.*, told.stage AS told, c.claim_id, c.member_id AS claimed_by, c.until
+FROM unnest($1::text[], $2::text[]) AS g (root, member)
+CROSS JOIN LATERAL (SELECT * FROM topic WHERE topic.topic_id = g.member AND created_at IS NOT NULL OFFSET 0) AS t
+LEFT JOIN LATERAL (SELECT max(stage) AS stage FROM told WHERE told.topic_id = g.root) AS told ON true
+LEFT JOIN LATERAL (
+    SELECT claim_id, member_id, until FROM claim WHERE claim.topic_id = g.root AND ended_at IS NULL
+) AS c ON true;
+
+-- name: same_members
+-- Of each member all ids that stand for the same, the root first; members without aliases are left out.
+SELECT g.id, a.root, array(SELECT o.id FROM alias AS o WHERE o.what = 'member' AND o.root = a.root) AS others
+FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT root FROM alias WHERE what = 'member' AND alias.id = g.id
+    UNION ALL
+    (SELECT root FROM alias WHERE what = 'member' AND alias.root = g.id LIMIT 1)
+) AS a;
+
+-- name: first_responses
+-- The earliest reply in each topic that is public, by a person who is not an asker, standing, and not older than the
+-- question. A thread is never read further than that.
+SELECT g.root, r.*, coalesce(a.root, r.author_id) AS responder_id, star.appointed AS was_star
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::jsonb[]) AS g (root, member, since, askers)
+CROSS JOIN LATERAL (
+    SELECT reply_id, author_id, author_kind, posted_at, backfill FROM reply
+    WHERE reply.topic_id = g.member AND stands AND posted_at >= g.since AND author_kind <> 'bot'
+        AND NOT g.askers ? author_id
+    ORDER BY posted_at, reply_id LIMIT 1 OFFSET 0
+) AS r
+LEFT JOIN LATERAL (SELECT root FROM alias WHERE what = 'member' AND alias.id = r.author_id) AS a ON true
+LEFT JOIN LATERAL (
+    SELECT appointed FROM star_change
+    WHERE at <= r.posted_at AND (
+        star_change.member_id = coalesce(a.root, r.author_id)
+        OR star_change.member_id IN (SELECT id FROM alias WHERE what = 'member' AND alias.root = coalesce(a.root, r.author_id))
+    )
+    ORDER BY at DESC, appointed LIMIT 1
+) AS star ON true;
+
+-- name: policies
+SELECT scope, nullif(from_at, '-infinity') AS from_at, target_seconds, objective FROM policy ORDER BY scope, from_at;
+
+-- name: write_states
+UPDATE topic_state AS s SET
+    known = g.known, visible = g.visible, closed = g.closed, kind = g.kind, space = g.space, language = g.language,
+    title = g.title, tags = g.tags, url = g.url, author_id = g.author_id, created_at = g.created_at,
+    created_us = g.created_us, target_us = g.target_us, due_at = g.due_at, response_reply_id = g.response_reply_id,
+    responder_id = g.responder_id, responder_kind = g.responder_kind, response_at = g.response_at,
+    response_us = g.response_us, appended_at = g.appended_at, backfill = g.backfill, next_at = g.next_at,
+    changed = pg_current_xact_id()
+FROM unnest(
+    $1::text[], $2::boolean[], $3::boolean[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
+    $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::timestamptz[], $16::text[],
+    $17::text[], $18::text[], $19::timestamptz[], $20::bigint[], $21::timestamptz[], $22::boolean[], $23::timestamptz[]
+) AS g (
+    topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
+    target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at, backfill,
+    next_at
+)
+WHERE s.topic_id = g.topic_id;
+
+-- name: end_claims
+UPDATE claim SET ended_at = now(), why = given.why
+FROM unnest($1::bigint[], $2::text[]) AS given (claim_id, why)
+WHERE claim.claim_id = given.claim_id AND ended_at IS NULL
+RETURNING topic_id, member_id, until;
+
+-- name: open_claims_of_topics
+SELECT claim_id, topic_id FROM claim WHERE topic_id = ANY($1::text[]) AND ended_at IS NULL;
+
+-- name: erase_claims
+UPDATE claim AS c SET member_id = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
+WHERE c.member_id = given.id;
+
+-- name: erase_policies
+UPDATE policy AS p SET set_by = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
+WHERE p.set_by = given.id;

@@ -1,0 +1,535 @@
+"""The one way to subscribe: a service says what it reads and what to do with a batch; the rest is here.
+
+One transaction holds the fence, the service's work, its outgoing events and the new offset, so a record has its
+effect exactly once, however often it comes and wherever the process dies. PostgreSQL is the truth for offsets;
+Kafka gets a copy, for lag and autoscaling only.
+
+The order of things, for each batch that FastStream hands over:
+
+1. decode each record by itself; what is no event becomes a dead letter, an unknown type is counted and skipped;
+2. lock the fence rows of the batch's partitions, in order, and drop what lies below them;
+3. let the service apply the rest, and write its outgoing events to the outbox;
+4. advance the fence; commit.
+
+A transient error rolls back, pauses every partition and fetches the same records again after a pause, while polling
+goes on. An error that the data cause halves the batch until the guilty record is alone, and makes it a dead letter.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from shared.contracts.catalogue import Stream
+from shared.contracts.codec import Decoder, Undecodable, UnknownType, too_far_ahead
+from shared.contracts.envelope import Event
+from shared.messaging.outbox import SQL, Outbox, Transaction
+from shared.observability import metrics
+from shared.postgres import Pool
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.5
+POISON_WINDOW, POISON_LIMIT = 500, 50
+RETRY_SECONDS = (0.2, 15.0)
+
+DATA_ERRORS = (
+    asyncpg.DataError,
+    asyncpg.exceptions.IntegrityConstraintViolationError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+)
+"""What the data cause (SQLSTATE classes 22 and 23, and what our own code cannot digest): trying again cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event with where and when Kafka took it in."""
+
+    event: Event
+    stream: str
+    partition: int
+    offset: int
+    appended_at: datetime
+
+
+@dataclass
+class Batch:
+    """Decoded events in the order of their partitions, inside the transaction that applies them."""
+
+    transaction: Transaction
+    records: list[Record]
+
+
+Apply = Callable[[Batch], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Raw:
+    """A record as it came, and what decoding made of it."""
+
+    at: TopicPartition
+    offset: int
+    message: Any
+    event: Event | None = None
+    error: str | None = None
+    unknown: bool = False
+
+
+@dataclass
+class _Partition:
+    """What this process knows of a partition that it holds. ``position`` is what it has applied up to."""
+
+    position: int
+    stopped: str | None = None
+    committed: int = -1
+
+
+@dataclass
+class _State:
+    partitions: dict[TopicPartition, _Partition] = field(default_factory=dict)
+    generation: int = 0
+    busy: bool = False
+    failures: int = 0
+    last_error: str = ""
+    poisoned: bool = False
+    last_beat: float = field(default_factory=time.monotonic)
+
+
+class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """A service's subscription to its streams, in one consumer group named after the service."""
+
+    def __init__(
+        self,
+        service: str,
+        broker: KafkaBroker,
+        cluster: str,
+        pool: Pool,
+        outbox: Outbox,
+        streams: Sequence[Stream],
+        apply: Apply,
+        batch_records: int = 500,
+    ) -> None:
+        self._service, self._cluster, self._pool, self._outbox, self._apply = service, cluster, pool, outbox, apply
+        self._streams = [stream.name for stream in streams]
+        self._decoders = {stream.name: Decoder(stream) for stream in streams}
+        self._state = _State()
+        self._recent: deque[bool] = deque(maxlen=POISON_WINDOW)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscriber = broker.subscriber(
+            *self._streams,
+            batch=True,
+            group_id=f"constellation-{service}",
+            max_records=batch_records,
+            batch_timeout_ms=50,
+            fetch_max_wait_ms=100,
+            heartbeat_interval_ms=300,
+            session_timeout_ms=10_000,
+            auto_offset_reset="none",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            ack_policy=AckPolicy.MANUAL,
+            listener=self,
+            parser=_keep_raw,
+            decoder=_keep_body,
+        )
+        self._subscriber(self._handle)
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep ``caught_up_at`` and Kafka's copy of the offsets, until cancelled. The broker runs the batches."""
+        while True:
+            try:
+                await self._beat()
+            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.debug("no heartbeat: %s", error)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def close(self) -> None:
+        """Let go of background work; call before the broker stops."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def problems(self) -> list[str]:
+        """Why this consumer does not keep up, in plain words; empty when it does."""
+        state, found = self._state, []
+        if state.poisoned:
+            found.append(
+                f"stopped: {POISON_LIMIT} of the last {POISON_WINDOW} records could not be applied. That is a wrong "
+                f"deployment, not wrong data: look at `stars dead-letters list {self._service}`, mend, start again"
+            )
+        found += [f"{at.topic}-{at.partition}: {p.stopped}" for at, p in state.partitions.items() if p.stopped]
+        if state.failures >= 3:
+            found.append(f"a batch has failed {state.failures} times and is tried again: {state.last_error}")
+        silent = time.monotonic() - state.last_beat
+        if silent > 15:
+            found.append(f"no word from Kafka and PostgreSQL for {silent:.0f} s")
+        return found
+
+    # --- assignment ---------------------------------------------------------------------------------------------
+
+    @property
+    def _kafka(self) -> Any:
+        return self._subscriber.consumer
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Another replica may own them at any moment; a batch in hand is fenced, not interrupted."""
+        self._state.generation += 1
+        for at in revoked:
+            metrics.CONSUMER_LAG.forget(service=self._service, stream=at.topic, partition=str(at.partition))
+        self._state.partitions = {}
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Pause, load our offsets, seek, resume: fetching begins before this is called, so pausing comes first."""
+        self._state.generation += 1
+        self._state.partitions = {}
+        if not assigned:
+            return
+        self._kafka.pause(*assigned)
+        for at in assigned:
+            self._kafka.seek(at, 0)
+        try:
+            await self._enter(assigned)
+        except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            self._failed(error)
+            self._spawn(self._enter_later(assigned, self._state.generation))
+
+    async def _enter_later(self, assigned: set[TopicPartition], generation: int) -> None:
+        while generation == self._state.generation:
+            await asyncio.sleep(self._pause_seconds())
+            try:
+                return await self._enter(assigned)
+            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                self._failed(error)
+
+    async def _enter(self, assigned: set[TopicPartition]) -> None:
+        generation = self._state.generation
+        # Rows for every partition, not only ours: the clock must know of those that nobody reads yet.
+        known = [
+            TopicPartition(stream, partition)
+            for stream in self._streams
+            for partition in self._kafka.partitions_for_topic(stream) or ()
+        ]
+        await self._pool.execute(SQL.ensure_offsets, self._cluster, *_columns(known))
+        begins = await self._kafka.beginning_offsets(list(assigned))
+        rows = await self._pool.fetch(SQL.load_offsets, self._cluster, *_columns(assigned))
+        ends = await self._kafka.end_offsets(list(assigned))
+        stored_at = {TopicPartition(row["stream"], row["partition"]): row["next_offset"] for row in rows}
+        # Nothing was ever read: begin where the log does.
+        fresh = {at: begins[at] for at, stored in stored_at.items() if stored == 0 < begins[at]}
+        if fresh:
+            await self._pool.execute(SQL.advance_offsets, self._cluster, *_columns(fresh), list(fresh.values()))
+        if generation != self._state.generation:
+            return
+        for at, stored in (stored_at | fresh).items():
+            partition = _Partition(stored)
+            if begins[at] > stored:
+                partition.stopped = (
+                    f"Kafka's log begins at {begins[at]}, we have applied up to {stored}: what lies between is lost to "
+                    f"Kafka. Restore it, or accept the gap: UPDATE {self._service}.consumer_offset SET next_offset = "
+                    f"{begins[at]} WHERE stream = '{at.topic}' AND partition = {at.partition}, and start again"
+                )
+            elif ends[at] < stored:
+                partition.stopped = (
+                    f"Kafka's log ends at {ends[at]}, we have applied up to {stored}: the topic was made anew or lost "
+                    f"data. If it was made anew, set next_offset to 0 in {self._service}.consumer_offset and start again"
+                )
+            self._state.partitions[at] = partition
+            if not partition.stopped:
+                self._kafka.seek(at, partition.position)
+        self._state.failures = 0
+        self._resume()
+
+    def _resume(self) -> None:
+        """Fetch again from every partition that we hold and that is not stopped."""
+        if self._state.poisoned:
+            return
+        held = self._kafka.assignment()
+        going = [at for at, one in self._state.partitions.items() if not one.stopped and at in held]
+        if going:
+            self._kafka.resume(*going)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- batches ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, messages: tuple[Any, ...]) -> None:
+        """One batch from FastStream. Must not raise: FastStream would go on after it."""
+        state = self._state
+        # No await lies between the fetch and this line, so `busy` covers every moment in which Kafka's position
+        # runs ahead of what is applied.
+        state.busy = True
+        generation = state.generation
+        started = time.perf_counter()
+        try:
+            raws = [
+                _Raw(at, message.offset, message)
+                for message in messages
+                if (at := TopicPartition(message.topic, message.partition)) in state.partitions
+                and not state.partitions[at].stopped
+            ]
+            if not raws or state.poisoned:
+                return
+            self._decode(raws)
+            await self._apply_or_halve(raws, generation)
+            state.failures = 0
+        except Exception as error:
+            self._failed(error)
+            self._again_later(generation)
+        finally:
+            state.busy = False
+            metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
+            metrics.BATCH_EVENTS.labels(self._service).observe(len(messages))
+
+    def _decode(self, raws: list[_Raw]) -> None:
+        for raw in raws:
+            value = raw.message.value
+            if value is None:
+                raw.unknown = True  # a tombstone: nothing to read, and nothing wrong
+                continue
+            try:
+                event = self._decoders[raw.at.topic].decode(value)
+            except UnknownType:
+                raw.unknown = True
+            except Undecodable as error:
+                raw.error = str(error)
+            else:
+                if too_far_ahead(event.time, _instant(raw.message.timestamp)):
+                    raw.error = f"time: {event.time.isoformat()} is more than 5 minutes after Kafka took it in"
+                else:
+                    raw.event = event
+
+    async def _apply_or_halve(self, raws: list[_Raw], generation: int) -> None:
+        try:
+            await self._apply_once(raws, generation)
+        except DATA_ERRORS as error:
+            if len(raws) > 1:
+                middle = len(raws) // 2
+                await self._apply_or_halve(raws[:middle], generation)
+                await self._apply_or_halve(raws[middle:], generation)
+                return
+            log.warning(
+                "a record cannot be applied, it goes to the dead letters",
+                extra={"stream": raws[0].at.topic, "partition": raws[0].at.partition, "offset": raws[0].offset},
+                exc_info=error,
+            )
+            raws[0].error = f"{type(error).__name__}: {error}"
+            raws[0].event = None
+            await self._apply_once(raws, generation)
+
+    async def _apply_once(self, raws: list[_Raw], generation: int) -> None:
+        """One transaction: fence, work, outbox, offsets."""
+        state = self._state
+        ends: dict[TopicPartition, int] = {}
+        for raw in raws:
+            ends[raw.at] = raw.offset + 1
+        counts: dict[tuple[str, str, str], int] = {}
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                stored = {
+                    TopicPartition(row["stream"], row["partition"]): row["next_offset"]
+                    for row in await connection.fetch(SQL.lock_offsets, self._cluster, *_columns(ends))
+                }
+                behind = {at for at in ends if at not in stored or self._fetched_from(at, generation) > stored[at]}
+                records, dead = [], []
+                for raw in raws:
+                    if raw.at in behind:
+                        continue
+                    name = raw.event.type if raw.event else "?"
+                    if raw.offset < stored[raw.at]:
+                        outcome = "below_fence"
+                    elif raw.unknown:
+                        outcome = "unknown"
+                    elif raw.event is None:
+                        outcome = "dead_lettered"
+                        dead.append(raw)
+                    else:
+                        outcome = "applied"
+                        records.append(
+                            Record(
+                                raw.event,
+                                raw.at.topic,
+                                raw.at.partition,
+                                raw.offset,
+                                _instant(raw.message.timestamp),
+                            )
+                        )
+                    counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
+                transaction = Transaction(connection, self._outbox.source)
+                if records:
+                    await self._apply(Batch(transaction, records))
+                if dead:
+                    await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
+                written = await transaction.write_outbox()
+                forward = {at: end for at, end in ends.items() if at not in behind and end > stored[at]}
+                if forward:
+                    await connection.execute(
+                        SQL.advance_offsets, self._cluster, *_columns(forward), list(forward.values())
+                    )
+        if written:
+            self._outbox.written.set()
+        for (stream, name, outcome), n in counts.items():
+            metrics.CONSUMED_EVENTS.labels(self._service, stream, name, outcome).inc(n)
+        if generation == state.generation:
+            for at, end in ends.items():
+                if at in behind:
+                    await self._seek_to_stored(at)
+                else:
+                    state.partitions[at].position = max(end, stored[at])
+        self._watch_for_poison(len(records), len(dead))
+
+    def _fetched_from(self, at: TopicPartition, generation: int) -> int:
+        """Where the batch in hand was fetched from. After a rebalance in mid-batch nothing is known: the fence
+        alone decides, for a batch that another owner overtook lies below it, and nobody can have gone back."""
+        return self._state.partitions[at].position if generation == self._state.generation else 0
+
+    async def _seek_to_stored(self, at: TopicPartition) -> None:
+        """The stored offset went back (a rebuild): read again from there."""
+        row = await self._pool.fetchrow(SQL.load_offsets, self._cluster, [at.topic], [at.partition])
+        partition = self._state.partitions.get(at)
+        if row is not None and partition is not None:
+            partition.position = row["next_offset"]
+            self._kafka.seek(at, partition.position)
+
+    def _watch_for_poison(self, good: int, bad: int) -> None:
+        self._recent.extend([False] * good + [True] * bad)
+        if bad and sum(self._recent) >= POISON_LIMIT:
+            self._state.poisoned = True
+            log.error("consumer of %s: %s", self._service, self.problems()[0])
+            self._kafka.pause(*self._state.partitions)
+
+    def _failed(self, error: Exception) -> None:
+        self._state.failures += 1
+        self._state.last_error = f"{type(error).__name__}: {error}"
+        metrics.BATCH_RETRIES.labels(self._service).inc()
+        level = logging.WARNING if self._state.failures < 10 else logging.ERROR
+        log.log(level, "a batch failed and is tried again: %s", self._state.last_error, exc_info=error)
+
+    def _pause_seconds(self) -> float:
+        first, longest = RETRY_SECONDS
+        backoff: float = min(longest, first * 2 ** min(self._state.failures, 10))
+        return backoff * random.uniform(0.5, 1)  # noqa: S311
+
+    def _again_later(self, generation: int) -> None:
+        """Fetch the same records again after a pause. Polling goes on meanwhile, so the group keeps us."""
+        if generation != self._state.generation:
+            return
+        held = self._kafka.assignment()
+        for at, partition in self._state.partitions.items():
+            if at in held:
+                self._kafka.pause(at)
+                if not partition.stopped:
+                    self._kafka.seek(at, partition.position)
+
+        async def resume() -> None:
+            await asyncio.sleep(self._pause_seconds())
+            if generation == self._state.generation:
+                self._resume()
+
+        self._spawn(resume())
+
+    # --- heartbeat ----------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Write how far each held partition is known to be read to its end, and copy the offsets to Kafka."""
+        state, kafka = self._state, self._kafka
+        held = [at for at, one in state.partitions.items() if not one.stopped]
+        if kafka is None or not held:
+            await self._pool.fetchval("SELECT 1")
+            state.last_beat = time.monotonic()
+            return
+        generation = state.generation
+        # First the instant, then the log's end: whatever was in the log at that instant lies before this end.
+        now: datetime = await self._pool.fetchval("SELECT clock_timestamp()")
+        ends = await kafka.end_offsets(held)
+        positions: dict[TopicPartition, int] = {}
+        if not state.busy and state.failures == 0 and not state.poisoned:
+            for at in held:
+                positions[at] = await kafka.position(at)
+                if state.busy or generation != state.generation:
+                    positions = {}
+                    break
+        rows = await self._pool.fetch(
+            SQL.write_caught_up,
+            self._cluster,
+            *_columns(held),
+            [ends[at] for at in held],
+            [positions.get(at) for at in held],
+            now,
+        )
+        state.last_beat = time.monotonic()
+        if generation != state.generation:
+            return
+        changed = {}
+        for row in rows:
+            at = TopicPartition(row["stream"], row["partition"])
+            if (partition := state.partitions.get(at)) is None:
+                continue
+            if row["next_offset"] >= ends[at]:
+                metrics.CONSUMER_LAG.since(
+                    now.timestamp(), service=self._service, stream=at.topic, partition=str(at.partition)
+                )
+            if row["next_offset"] != partition.committed:
+                changed[at] = row["next_offset"]
+        if changed:
+            with contextlib.suppress(KafkaError):
+                await kafka.commit(changed)
+                for at, offset in changed.items():
+                    if at in state.partitions:
+                        state.partitions[at].committed = offset
+
+
+async def _keep_raw(message: tuple[Any, ...]) -> KafkaMessage:
+    """A parser that cannot fail: FastStream's own decodes headers, and one bad byte would lose a whole batch."""
+    return KafkaMessage(body=message, raw_message=message, consumer=None)  # type: ignore[arg-type]
+
+
+async def _keep_body(message: KafkaMessage) -> Any:
+    return message.raw_message
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _columns(partitions: Any) -> tuple[list[str], list[int]]:
+    ordered = list(partitions)
+    return [at.topic for at in ordered], [at.partition for at in ordered]
+
+
+def _dead_columns(dead: list[_Raw]) -> list[list[Any]]:
+    return [
+        [raw.at.topic for raw in dead],
+        [raw.at.partition for raw in dead],
+        [raw.offset for raw in dead],
+        [raw.message.key for raw in dead],
+        [raw.message.value for raw in dead],
+        [
+            json.dumps([[name, (value or b"").decode("latin-1")] for name, value in raw.message.headers]).replace(
+                "\\u0000", ""
+            )
+            for raw in dead
+        ],
+        [_instant(raw.message.timestamp) for raw in dead],
+        [(raw.error or "")[:2000].replace("\x00", "␀") for raw in dead],
+    ]

@@ -1,0 +1,42 @@
+"""Wiping erased members from what waits to be sent and from what could not be read."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from shared.messaging.outbox import SQL
+
+
+async def forget(connection: Any, erased: Mapping[str, str]) -> None:
+    """Put stand-ins for erased members' ids into the outbox, and empty the dead letters that name them.
+
+    A dead letter is bytes that nobody could read as an event, so nothing finer than its whole value can go.
+    """
+    for member_id, stand_in in erased.items():
+        for needle in {json.dumps(member_id).encode(), json.dumps(member_id, ensure_ascii=False).encode()}:
+            rows = await connection.fetch(SQL.outbox_naming, needle)
+            if rows:
+                await connection.execute(
+                    SQL.rewrite_outbox,
+                    [row["id"] for row in rows],
+                    [_renamed(row["value"], member_id, stand_in) for row in rows],
+                )
+            await connection.execute(SQL.empty_dead_letters, needle)
+        await connection.execute(SQL.empty_dead_letters_of_key, member_id.encode())
+
+
+def _renamed(value: bytes, member_id: str, stand_in: str) -> bytes:
+    envelope = json.loads(value)
+    if envelope["type"] != "member-erased":
+        envelope["data"] = _replaced(envelope["data"], member_id, stand_in)
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _replaced(data: Any, member_id: str, stand_in: str, name: str = "") -> Any:
+    """Only fields that hold members are renamed: a title or a kind may be the same word."""
+    if isinstance(data, dict):
+        return {key: _replaced(value, member_id, stand_in, key) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_replaced(item, member_id, stand_in, name) for item in data]
+    holds_member = name in ("author_id", "responder_id", "member_id", "giver_id", "accepted_by", "into_member_id")
+    return stand_in if holds_member and data == member_id else data

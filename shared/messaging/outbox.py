@@ -1,0 +1,115 @@
+"""What a transaction publishes: written beside the state it follows from, sent by the relay after the commit."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from shared.contracts.catalogue import Stream
+from shared.contracts.codec import encode
+from shared.contracts.envelope import Data, Event
+from shared.postgres import Pool, Queries
+
+SQL = Queries(Path(__file__).parent / "sql" / "messaging.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A fact to be published. ``time`` is when it happened; id and sequence are given when it is written."""
+
+    stream: Stream
+    event: type[Event]
+    data: Data
+    time: datetime
+    backfill: bool = False
+    traceparent: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The record's key: of one key, events keep their order."""
+        key: str = getattr(self.data, self.stream.key_field(self.event.type_name()))
+        return key
+
+
+class Transaction:
+    """A database transaction that can publish. Whoever publishes about a key must hold that aggregate's row lock,
+    or the order of its events is not the order of its commits."""
+
+    def __init__(self, connection: Any, source: str) -> None:
+        self.connection = connection
+        self._source = source
+        self._outgoing: list[Outgoing] = []
+        self._forwarded: list[tuple[Stream, str, Event]] = []
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Publish a fact of ours with the next sequence of its key."""
+        self._outgoing.append(outgoing)
+
+    def forward(self, stream: Stream, key: str, event: Event) -> None:
+        """Publish an event as it is, under its own id: a copy for another stream, which has no sequence there."""
+        self._forwarded.append((stream, key, event))
+
+    async def write_outbox(self) -> int:
+        """Write what was published, in order, with two statements whatever its size. Returns how many."""
+        rows: list[tuple[str, str, bytes]] = []
+        if self._outgoing:
+            counts = Counter((one.stream.name, one.key) for one in self._outgoing)
+            keys = sorted(counts, key=lambda pair: (pair[0].encode(), pair[1].encode()))
+            taken = await self.connection.fetch(
+                SQL.take_sequences, [k[0] for k in keys], [k[1] for k in keys], [counts[k] for k in keys]
+            )
+            sequence = {(row["stream"], row["key"]): row["last"] - counts[row["stream"], row["key"]] for row in taken}
+            for one in self._outgoing:
+                at = (one.stream.name, one.key)
+                sequence[at] += 1
+                rows.append((*at, encode(self._envelope(one, sequence[at]))))
+        rows += [(stream.name, key, encode(event)) for stream, key, event in self._forwarded]
+        if rows:
+            await self.connection.execute(SQL.write_outbox, *map(list, zip(*rows, strict=True)))
+        self._outgoing, self._forwarded = [], []
+        return len(rows)
+
+    def _envelope(self, one: Outgoing, sequence: int) -> Event:
+        optional: dict[str, Any] = {}
+        if one.backfill:
+            optional["backfill"] = True
+        if one.traceparent:
+            optional["traceparent"] = one.traceparent
+        return one.event.model_construct(
+            _fields_set=None,
+            specversion="1.0",
+            id=f"{one.stream.name}/{one.key}/{sequence}",
+            source=self._source,
+            type=one.event.type_name(),
+            time=one.time,
+            datacontenttype="application/json",
+            dataschema=one.event.schema_path(),
+            sequence=sequence,
+            data=one.data,
+            **optional,
+        )
+
+
+class Outbox:
+    """The way in for doors that are not Kafka: HTTP requests and timers."""
+
+    def __init__(self, pool: Pool, service: str) -> None:
+        self._pool = pool
+        self.source = f"/constellation/{service}"
+        self.written = asyncio.Event()
+        """Set after each commit that published: the relay of this process need not wait for its next look."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction whose outgoing events are committed with it, or not at all."""
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                transaction = Transaction(connection, self.source)
+                yield transaction
+                written = await transaction.write_outbox()
+            if written:
+                self.written.set()

@@ -1,0 +1,81 @@
+"""The relay: takes what was committed to the outbox to Kafka, in order, by one process of a service at a time."""
+
+import asyncio
+import contextlib
+import logging
+import zlib
+from collections import Counter
+from typing import Any
+
+import asyncpg
+from faststream.kafka import KafkaBroker
+
+from shared.messaging.kafka import send
+from shared.messaging.outbox import SQL, Outbox
+from shared.observability import metrics
+from shared.postgres import connect
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+STANDBY_SECONDS = 1.0
+BATCH = 2000
+
+
+class Relay:
+    """Publishes the outbox. A record is deleted only after Kafka acknowledged it and all before it, so a death
+    anywhere sends some again, under the same ids."""
+
+    def __init__(self, dsn: str, service: str, broker: KafkaBroker, outbox: Outbox) -> None:
+        self._dsn, self._service, self._broker, self._outbox = dsn, service, broker, outbox
+        self._failing_since: float | None = None
+        self._last_error = ""
+
+    async def run(self) -> None:
+        """Run until cancelled: hold the lock, or stand by for whoever holds it."""
+        while True:
+            try:
+                connection = await connect(self._dsn, self._service)
+                try:
+                    await self._as_one_of_many(connection)
+                finally:
+                    with contextlib.suppress(Exception):
+                        await connection.close(timeout=2)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("the relay lost PostgreSQL: %s", error)
+                await asyncio.sleep(STANDBY_SECONDS)
+
+    async def _as_one_of_many(self, connection: Any) -> None:
+        lock = zlib.crc32(f"relay {self._service}".encode())
+        while not await connection.fetchval("SELECT pg_try_advisory_lock(4829118, $1)", lock - 2**31):
+            await asyncio.sleep(STANDBY_SECONDS)
+        while True:
+            self._outbox.written.clear()
+            rows = await connection.fetch(SQL.read_outbox, BATCH)
+            if rows:
+                await self._publish(connection, rows)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._outbox.written.wait(), POLL_SECONDS)
+
+    async def _publish(self, connection: Any, rows: list[Any]) -> None:
+        outcomes = await send(self._broker, [(row["stream"], row["key"], row["value"]) for row in rows])
+        failed = next((n for n, outcome in enumerate(outcomes) if outcome is not None), None)
+        done = [row["id"] for row in rows[:failed]]
+        if done:
+            await connection.execute(SQL.delete_outbox, done)
+            for stream, n in Counter(row["stream"] for row in rows[:failed]).items():
+                metrics.RELAY_PUBLISHED.labels(self._service, stream).inc(n)
+        if failed is None:
+            self._failing_since = None
+            return
+        self._failing_since = self._failing_since or asyncio.get_running_loop().time()
+        self._last_error = str(outcomes[failed]) or type(outcomes[failed]).__name__
+        log.warning("Kafka did not take an outgoing event, it stays in the outbox: %s", self._last_error)
+        await asyncio.sleep(STANDBY_SECONDS)
+
+    def problems(self) -> list[str]:
+        """Why outgoing events do not reach Kafka, in plain words."""
+        if self._failing_since and asyncio.get_running_loop().time() - self._failing_since > 10:
+            return [f"outgoing events wait in the outbox, Kafka does not take them: {self._last_error}"]
+        return []

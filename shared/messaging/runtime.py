@@ -1,0 +1,101 @@
+"""A service's ends in Kafka as one thing to run: the broker, the consumer, the relay."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+
+from shared.contracts.catalogue import Stream
+from shared.messaging.consumer import Apply, Consumer
+from shared.messaging.kafka import KafkaUnavailable, cluster_id, create_broker, ensure_streams, send_all
+from shared.messaging.outbox import Outbox
+from shared.messaging.relay import Relay
+from shared.postgres import Pool
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 12
+
+
+class Messaging:
+    """Runs a service's messaging. Kafka may be away at the start, or go and come back: it is waited for."""
+
+    def __init__(self, service: str, settings: Settings, pool: Pool, outbox: Outbox) -> None:
+        if not settings.kafka or not (dsn := settings.postgres_of(service)):
+            raise ValueError("STARS_KAFKA and STARS_POSTGRES must be set")
+        self._service, self._settings, self._pool, self._outbox = service, settings, pool, outbox
+        self._bootstrap, self._dsn = settings.kafka, dsn
+        self._broker: KafkaBroker | None = None
+        self._consumer: Consumer | None = None
+        self._relay: Relay | None = None
+        self._why_not_started = "not connected to Kafka yet"
+        self.cluster: str | None = None
+
+    async def send_all(self, records: Sequence[tuple[str, str, bytes]]) -> None:
+        """Send (stream, key, value) records straight to Kafka. Raises KafkaUnavailable."""
+        if self._broker is None:
+            raise KafkaUnavailable(self._why_not_started)
+        await send_all(self._broker, records)
+
+    async def run(self, streams: Sequence[Stream] = (), apply: Apply | None = None) -> None:
+        """Run until cancelled: consume ``streams`` and relay the outbox, or, without ``apply``, only send."""
+        broker = await self._start(streams, apply)
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self._consumer:
+                    group.create_task(self._consumer.run())
+                if self._relay:
+                    group.create_task(self._relay.run())
+                group.create_task(asyncio.Event().wait())
+        finally:
+            # The heartbeat is gone by now, as it must be: a stopping broker moves on without applying.
+            self._broker = None
+            if self._consumer:
+                await self._consumer.close()
+            try:
+                await asyncio.wait_for(broker.stop(), STOP_SECONDS)
+            except TimeoutError:
+                log.warning("Kafka's client did not stop in %s s and is left behind", STOP_SECONDS)
+
+    async def _start(self, streams: Sequence[Stream], apply: Apply | None) -> KafkaBroker:
+        pause = 0.2
+        while True:
+            broker = create_broker(self._bootstrap, f"constellation-{self._service}")
+            try:
+                await ensure_streams(self._bootstrap, self._settings.partitions, self._settings.kafka_replication)
+                self.cluster = await cluster_id(self._bootstrap)
+                if apply:
+                    self._consumer = Consumer(
+                        self._service,
+                        broker,
+                        self.cluster,
+                        self._pool,
+                        self._outbox,
+                        streams,
+                        apply,
+                        self._settings.batch_records,
+                    )
+                    self._relay = Relay(self._dsn, self._service, broker, self._outbox)
+                await broker.start()
+                self._broker = broker
+                return broker
+            except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
+                self._why_not_started = f"Kafka at {self._bootstrap} does not answer: {error}"
+                log.warning(self._why_not_started)
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(broker.stop(), STOP_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+
+    def problems(self) -> list[str]:
+        """Why events do not flow, in plain words; empty when they do."""
+        if self._broker is None:
+            return [self._why_not_started]
+        return [
+            *(self._consumer.problems() if self._consumer else ()),
+            *(self._relay.problems() if self._relay else ()),
+        ]

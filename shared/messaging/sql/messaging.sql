@@ -1,0 +1,109 @@
+-- name: ensure_offsets
+INSERT INTO consumer_offset (cluster, stream, partition)
+SELECT $1, stream, partition FROM unnest($2::text[], $3::int[]) AS given (stream, partition)
+ORDER BY stream, partition
+ON CONFLICT DO NOTHING;
+
+-- name: load_offsets
+SELECT stream, partition, next_offset
+FROM consumer_offset
+WHERE cluster = $1 AND (stream, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]));
+
+-- name: lock_offsets
+SELECT stream, partition, next_offset
+FROM consumer_offset
+WHERE cluster = $1 AND (stream, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))
+ORDER BY stream, partition
+FOR UPDATE;
+
+-- name: advance_offsets
+UPDATE consumer_offset AS o SET next_offset = given.next_offset
+FROM unnest($2::text[], $3::int[], $4::bigint[]) AS given (stream, partition, next_offset)
+WHERE o.cluster = $1 AND o.stream = given.stream AND o.partition = given.partition;
+
+-- name: write_caught_up
+-- A busy partition is not caught up, so a locked row is left alone. `position` moves the fence over what holds
+-- no records, such as the end markers of a producer's transaction; it is null unless all before it is applied.
+WITH free AS (
+    SELECT o.stream, o.partition, given.at, given.log_end,
+        greatest(o.next_offset, given.position) AS next_offset
+    FROM consumer_offset AS o
+    JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
+        AS g (stream, partition, log_end, position, n) ON o.stream = g.stream AND o.partition = g.partition
+    CROSS JOIN LATERAL (SELECT $6::timestamptz AS at, g.log_end, g.position) AS given
+    WHERE o.cluster = $1
+    ORDER BY o.stream, o.partition
+    FOR UPDATE OF o SKIP LOCKED
+)
+UPDATE consumer_offset AS o
+SET next_offset = free.next_offset,
+    caught_up_at = CASE WHEN free.next_offset >= free.log_end THEN greatest(o.caught_up_at, free.at) ELSE o.caught_up_at END
+FROM free
+WHERE o.cluster = $1 AND o.stream = free.stream AND o.partition = free.partition
+RETURNING o.stream, o.partition, o.next_offset;
+
+-- name: caught_up_at
+-- Null unless every partition of the stream was read to its end at least once.
+SELECT CASE WHEN bool_and(caught_up_at IS NOT NULL) THEN min(caught_up_at) END
+FROM consumer_offset
+WHERE cluster = $1 AND stream = $2;
+
+-- name: write_dead_letters
+INSERT INTO dead_letter (cluster, stream, partition, "offset", key, value, headers, appended_at, error)
+SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::bytea[], $7::jsonb[], $8::timestamptz[], $9::text[])
+ON CONFLICT (cluster, stream, partition, "offset") DO NOTHING;
+
+-- name: take_sequences
+INSERT INTO sequence (stream, key, last)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (stream, key, n)
+ORDER BY stream, key
+ON CONFLICT (stream, key) DO UPDATE SET last = sequence.last + excluded.last
+RETURNING stream, key, last;
+
+-- name: write_outbox
+INSERT INTO outbox (stream, key, value)
+SELECT stream, key, value FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS given (stream, key, value, n)
+ORDER BY n;
+
+-- name: read_outbox
+SELECT id, stream, key, value FROM outbox ORDER BY id LIMIT $1;
+
+-- name: delete_outbox
+DELETE FROM outbox WHERE id = ANY($1::bigint[]);
+
+-- name: outbox_depth
+SELECT count(*) AS depth, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
+FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS head;
+
+-- name: list_dead_letters
+SELECT id, stream, partition, "offset", appended_at, failed_at, error, octet_length(value) AS bytes
+FROM dead_letter WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- name: show_dead_letter
+SELECT * FROM dead_letter WHERE id = $1;
+
+-- name: take_dead_letters
+SELECT id, stream, key, value, headers FROM dead_letter WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE;
+
+-- name: drop_dead_letters
+DELETE FROM dead_letter WHERE id = ANY($1::bigint[]) RETURNING id;
+
+-- name: dead_letter_ids
+SELECT id FROM dead_letter ORDER BY id;
+
+-- name: empty_dead_letters
+UPDATE dead_letter SET key = NULL, value = NULL, headers = '[]', error = 'emptied: it named an erased member'
+WHERE position($1::bytea IN value) > 0;
+
+-- name: empty_dead_letters_of_key
+UPDATE dead_letter SET key = NULL, value = NULL, headers = '[]', error = 'emptied: it named an erased member'
+WHERE key = $1::bytea;
+
+-- name: outbox_naming
+SELECT id, stream, key, value FROM outbox
+WHERE position($1::bytea IN value) > 0
+ORDER BY id FOR UPDATE;
+
+-- name: rewrite_outbox
+UPDATE outbox AS o SET value = given.value
+FROM unnest($1::bigint[], $2::bytea[]) AS given (id, value) WHERE o.id = given.id;

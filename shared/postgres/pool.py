@@ -1,0 +1,56 @@
+"""Connections of a service: its own schema, its own role, and time-outs that free what a frozen process holds."""
+
+from typing import Any, TypeAlias
+
+import asyncpg
+
+Pool: TypeAlias = asyncpg.Pool
+Connection: TypeAlias = asyncpg.Connection
+
+MINIMUM_VERSION = 18
+
+
+def role_of(service: str) -> str:
+    """The PostgreSQL role that owns a service's schema and nothing else."""
+    return f"stars_{service}"
+
+
+def _server_settings(service: str) -> dict[str, str]:
+    return {
+        "application_name": f"stars {service}",
+        "search_path": service,
+        "jit": "off",
+        "statement_timeout": "60s",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "30s",
+        "timezone": "UTC",
+    }
+
+
+async def _become(connection: Any, service: str) -> None:
+    """Take the service's role where this login may: a login of the service's own has no need to."""
+    role = role_of(service)
+    member = await connection.fetchval(
+        "SELECT pg_has_role(current_user, oid, 'member') FROM pg_roles WHERE rolname = $1", role
+    )
+    if member:
+        await connection.execute(f'SET ROLE "{role}"')
+
+
+async def create_pool(dsn: str, service: str, size: int) -> Pool:
+    """A pool whose connections see the service's schema alone."""
+
+    async def prepare(connection: Any) -> None:
+        await _become(connection, service)
+
+    pool: Pool = await asyncpg.create_pool(
+        dsn, min_size=1, max_size=size, server_settings=_server_settings(service), init=prepare, timeout=10
+    )
+    return pool
+
+
+async def connect(dsn: str, service: str) -> Connection:
+    """One connection outside the pool, for what is held long: an advisory lock, a listener."""
+    connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(service), timeout=10)
+    await _become(connection, service)
+    return connection
