@@ -107,9 +107,7 @@ async def _read(
     # Without the survivor nothing of the group counts.
     facts = {root: rows for root, rows in facts.items() if any(row["topic_id"] == root for row in rows)}
     authors = {row["author_id"] for rows in facts.values() for row in rows}
-    same = {
-        row["id"]: (row["root"], *row["others"]) for row in await connection.fetch(SQL.same_members, list(authors))
-    }
+    same = {row["id"]: (row["root"], *row["others"]) for row in await connection.fetch(SQL.same_members, list(authors))}
     asked: list[tuple[str, str, Any, str]] = []
     for root, rows in facts.items():
         askers = json.dumps(sorted({id for row in rows for id in same.get(row["author_id"], (row["author_id"],))}))
@@ -212,14 +210,14 @@ _FACT = (
     "kind",
     "space",
     "language",
-    "target_us",
 )
 
 
 def _fact(row: Any) -> tuple[Any, ...]:
     """What first-response-recorded says, of a stored row or a state."""
     get = row.__getitem__ if not isinstance(row, State) else lambda name: getattr(row, name)
-    return tuple(get(name) for name in _FACT)
+    within = get("response_us") is not None and get("response_us") <= get("target_us")
+    return (within, *(get(name) for name in _FACT))
 
 
 def _columns(states: list[State]) -> list[list[Any]]:

@@ -18,21 +18,22 @@ Schema = Mapping[str, Any]
 Side = Literal["writing", "reading"]
 _Pairs = frozenset[tuple[str, str]]
 
-_SPOKEN = frozenset(
-    "type enum const anyOf oneOf allOf $ref properties required additionalProperties items prefixItems minLength "
-    "maxLength pattern format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems uniqueItems "
-    "minProperties maxProperties default nullable".split()
-)
+_OF_VALUES = {"type", "enum", "const", "nullable", "anyOf", "oneOf", "allOf", "$ref", "default"}
+_OF_TEXT = {"minLength", "maxLength", "pattern", "format"}
+_OF_NUMBERS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+_OF_LISTS = {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}
+_OF_OBJECTS = {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
+_SPOKEN = _OF_VALUES | _OF_TEXT | _OF_NUMBERS | _OF_LISTS | _OF_OBJECTS
 """Keywords that are compared one by one."""
 
-_SILENT = frozenset(
-    "title description examples example deprecated readOnly writeOnly discriminator externalDocs xml "
-    "$schema $id $defs $anchor $comment definitions contentMediaType contentEncoding".split()
-)
+_SILENT = {"title", "description", "examples", "example", "deprecated", "readOnly", "writeOnly", "discriminator"} | {
+    *("$schema", "$id", "$defs", "$anchor", "$comment", "definitions", "externalDocs", "xml"),
+    *("contentMediaType", "contentEncoding"),
+}
 """Keywords that refuse nothing."""
 
-_UPPER = (("maxLength", "length"), ("maxItems", "number of items"), ("maxProperties", "number of fields"))
-_LOWER = (("minLength", "length"), ("minItems", "number of items"), ("minProperties", "number of fields"))
+_UPPER = (("maxLength", "characters"), ("maxItems", "items"), ("maxProperties", "fields"))
+_LOWER = (("minLength", "characters"), ("minItems", "items"), ("minProperties", "fields"))
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
@@ -321,7 +322,9 @@ def _plain_forms(schema: Schema, refs: frozenset[str]) -> list[_Form]:
         for value in allowed:
             grouped.setdefault(_kind(value), []).append(value)
         return [_Form(kind, schema, several, refs) for kind, several in grouped.items()]
-    return [_Form(name, schema, refs=refs) for name in names or ["anything"]]
+    if not names:
+        names = ["object" if schema.keys() & _OF_OBJECTS else "array" if schema.keys() & _OF_LISTS else "anything"]
+    return [_Form(name, schema, refs=refs) for name in names]
 
 
 def _tightened(old: _Form, new: _Form, path: str) -> list[str]:
@@ -330,23 +333,15 @@ def _tightened(old: _Form, new: _Form, path: str) -> list[str]:
     found = []
     for keyword, what in _UPPER:
         if keyword in after and after[keyword] < before.get(keyword, float("inf")):
-            found.append(
-                f"the longest {what} is now {after[keyword]}"
-                if what == "length"
-                else f"the largest {what} is now {after[keyword]}"
-            )
+            found.append(f"may have at most {after[keyword]} {what} now")
     for keyword, what in _LOWER:
         if after.get(keyword, 0) > before.get(keyword, 0):
-            found.append(
-                f"the shortest {what} is now {after[keyword]}"
-                if what == "length"
-                else f"the smallest {what} is now {after[keyword]}"
-            )
+            found.append(f"has to have at least {after[keyword]} {what} now")
     if old.kind in ("integer", "number"):
         if new.lower is not None and (old.lower is None or old.lower < new.lower):
-            found.append(f"has to be {'more than' if new.lower[1] else 'at least'} {new.lower[0]:g}")
+            found.append(f"has to be {'more than' if new.lower[1] else 'at least'} {new.lower[0]}")
         if new.upper is not None and (old.upper is None or old.upper < new.upper):
-            found.append(f"has to be {'less than' if new.upper[1] else 'at most'} {-new.upper[0]:g}")
+            found.append(f"has to be {'less than' if new.upper[1] else 'at most'} {-new.upper[0]}")
         step, steps = before.get("multipleOf"), after.get("multipleOf")
         if steps is not None and (step is None or step % steps != 0) and not (old.kind == "integer" and steps == 1):
             found.append(f"has to be a multiple of {steps}")

@@ -74,7 +74,7 @@ def member_data(member_id: str, status: str, into: str | None = None) -> dict[st
 
 
 class Story:
-    """Events one after the other; each call adds one and returns the story. Ids are drawn up in the order of telling."""
+    """Events one after the other; each call adds one and returns the story. Ids follow the telling."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -154,7 +154,9 @@ class Story:
         status = {"merged": "merged", "suspended": "suspended"}.get(type_, "active")
         return self.tell(f"member-{type_}", time, **member_data(member_id, status, into))
 
-    def kudos(self, topic_id: str, reply_id: str | None, kudos_id: str, time: str, giver_id: str | None = None) -> Story:
+    def kudos(
+        self, topic_id: str, reply_id: str | None, kudos_id: str, time: str, giver_id: str | None = None
+    ) -> Story:
         """A kudos-given, on a reply or on the topic itself."""
         return self._kudos("kudos-given", topic_id, reply_id, kudos_id, time, giver_id)
 
@@ -167,7 +169,7 @@ class Story:
     def _kudos(
         self, type_: str, topic_id: str, reply_id: str | None, kudos_id: str, time: str, giver_id: str | None
     ) -> Story:
-        data = {"topic_id": topic_id, "kudos_id": kudos_id}
+        data: dict[str, Any] = {"topic_id": topic_id, "kudos_id": kudos_id}
         if reply_id is not None:
             data["reply_id"] = reply_id
         if giver_id is not None:

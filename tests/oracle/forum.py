@@ -79,6 +79,10 @@ class Register:
         history = self.history(thing)
         return history[-1][1] if history else None
 
+    def things(self) -> list[str]:
+        """Everything that anything was said about."""
+        return list(self._entries)
+
     def items(self) -> list[tuple[str, Any]]:
         """What stands, of each thing."""
         return [(thing, self[thing]) for thing in self._entries]
@@ -238,7 +242,7 @@ class Forum:
                 raise ValueError(f"two events are called {name}")
             self._read(event)
 
-        self._topic_steps = {thing: into for thing, into in self._merges.items()}
+        self._topic_steps = dict(self._merges.items())
         self._member_steps = self._who_stands_for_whom()
         self._replies = self._all_replies()
         self.topics: dict[str, Topic] = self._all_topics()
@@ -348,7 +352,7 @@ class Forum:
 
     def _who_stands_for_whom(self) -> dict[str, str]:
         steps: dict[str, str] = {}
-        for member, _ in self._member_records.items():
+        for member in self._member_records.things():
             into = None
             for _, (status, named) in self._member_records.history(member):
                 # A merge holds until a later record says another status; one that says merged again may name nobody.
@@ -409,9 +413,7 @@ class Forum:
             for root, group in groups.items()
         }
 
-    def _topic(
-        self, root: str, group: set[str], replies: list[Reply], acceptances: list[tuple[Stamp, str]]
-    ) -> Topic:
+    def _topic(self, root: str, group: set[str], replies: list[Reply], acceptances: list[tuple[Stamp, str]]) -> Topic:
         known = root in self._created
         creations = [self._created[topic_id] for topic_id in group if topic_id in self._created] if known else []
         created_at = min((creation.at for creation in creations), default=0)
@@ -529,9 +531,7 @@ class Forum:
             return None
         return "breached" if micros(now) > topic.created_at + self.target(topic, policies) else "waiting"
 
-    def view(
-        self, topic_id: str, now: Instant, policies: Iterable[Policy] = DEFAULT_POLICIES
-    ) -> dict[str, Any] | None:
+    def view(self, topic_id: str, now: Instant, policies: Iterable[Policy] = DEFAULT_POLICIES) -> dict[str, Any] | None:
         """What `GET /topics/api/topics/{id}` answers, but for stage, claim and timeline; None for 404."""
         topic = self.topic(topic_id)
         if topic is None:

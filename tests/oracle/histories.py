@@ -23,6 +23,9 @@ REPLIES = ("r", "R", "ö", "ｚ", "🙂")
 MEMBERS = ("ada", "Ben", "élise", "ｚoe")
 SPACES = ("help", "beer")
 LANGUAGES = ("en", "de")
+HOMES = {"r": "a", "R": "a", "ö": "Z", "ｚ": "Z", "🙂": "é"}
+"""Where a reply mostly is, so that enough of what is said meets."""
+
 KUDOS: dict[str, tuple[str | None, str | None]] = {
     "k1": ("r", "ada"),
     "K2": ("r", "ada"),
@@ -57,9 +60,11 @@ def instants() -> st.SearchStrategy[int]:
 
 
 @st.composite
-def times(draw: st.DrawFn, *, exotic: bool = False) -> str:
+def times(draw: st.DrawFn, *, exotic: bool = False, early: bool = False) -> str:
     """A time of a history; exotic ones have more digits than are kept, or another offset from UTC."""
     instant = draw(instants())
+    if early and draw(st.integers(0, 2)) < 2:
+        instant = micros(BEGINNING)
     style = draw(st.integers(0, 9)) if exotic else 0
     if style == 7:
         return rfc3339(instant + 2 * 3600 * SECOND).replace("Z", "+02:00")
@@ -69,6 +74,18 @@ def times(draw: st.DrawFn, *, exotic: bool = False) -> str:
         whole, _, digits = rfc3339(instant).removesuffix("Z").partition(".")
         return f"{whole}.{digits.ljust(6, '0')}{draw(st.sampled_from(('0', '999', '5000001')))}Z"
     return rfc3339(instant)
+
+
+def _topics() -> st.SearchStrategy[str]:
+    """A topic's id, the first two more often."""
+    return st.sampled_from((*TOPICS, *TOPICS[:2]))
+
+
+def _places() -> st.SearchStrategy[tuple[str, str]]:
+    """A topic and a reply, mostly one where the reply is at home."""
+    return st.tuples(st.integers(0, 3), st.sampled_from(TOPICS), st.sampled_from(REPLIES)).map(
+        lambda drawn: (HOMES[drawn[2]] if drawn[0] < 3 else drawn[1], drawn[2])
+    )
 
 
 def _topic_created(topic_id: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
@@ -89,7 +106,7 @@ def _topic_created(topic_id: str) -> st.SearchStrategy[tuple[str, dict[str, Any]
 def _reply_posted(reply_id: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     return st.fixed_dictionaries(
         {
-            "topic_id": st.sampled_from(TOPICS),
+            "topic_id": st.sampled_from((*[HOMES[reply_id]] * 5, *TOPICS)),
             "reply_id": st.just(reply_id),
             "author_id": st.sampled_from(MEMBERS),
             "author_kind": st.sampled_from(("member", "member", "member", "staff", "bot")),
@@ -108,16 +125,16 @@ def _topic_edited() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
             "kind": st.sampled_from((None, "question", "discussion")),
         },
     ).filter(bool)
-    return st.tuples(st.sampled_from(TOPICS), changes).map(lambda pair: ("topic-edited", {"topic_id": pair[0], **pair[1]}))
+    return st.tuples(_topics(), changes).map(lambda pair: ("topic-edited", {"topic_id": pair[0], **pair[1]}))
 
 
 def _about_topic(*types: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
-    return st.tuples(st.sampled_from(types), st.sampled_from(TOPICS)).map(lambda pair: (pair[0], {"topic_id": pair[1]}))
+    return st.tuples(st.sampled_from(types), _topics()).map(lambda pair: (pair[0], {"topic_id": pair[1]}))
 
 
 def _about_reply(*types: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
-    return st.tuples(st.sampled_from(types), st.sampled_from(TOPICS), st.sampled_from(REPLIES)).map(
-        lambda drawn: (drawn[0], {"topic_id": drawn[1], "reply_id": drawn[2]})
+    return st.tuples(st.sampled_from(types), _places()).map(
+        lambda drawn: (drawn[0], {"topic_id": drawn[1][0], "reply_id": drawn[1][1]})
     )
 
 
@@ -201,12 +218,15 @@ def histories(
     """A history: most topics and replies come to be, and up to `max_size` things more are said about them."""
     bodies: list[tuple[str, dict[str, Any]]] = []
     for topic_id in TOPICS:
-        if draw(st.integers(0, 9)) < 8:
-            bodies.append(draw(_topic_created(topic_id)))
+        if draw(st.integers(0, 9)) < 9:
+            bodies.append(draw(_topic_created(topic_id)))  # noqa: PERF401
     for reply_id in REPLIES:
-        if draw(st.integers(0, 9)) < 8:
-            bodies.append(draw(_reply_posted(reply_id)))
-    bodies += draw(st.lists(_anything(members=members, stars=stars, kudos=kudos), max_size=max_size))
+        if draw(st.integers(0, 9)) < 9:
+            bodies.append(draw(_reply_posted(reply_id)))  # noqa: PERF401
+    founding = len(bodies)
+    more = draw(st.integers(0, max_size))
+    anything = _anything(members=members, stars=stars, kudos=kudos)
+    bodies += draw(st.lists(anything, min_size=more, max_size=more))
     # The names are drawn after the contents, in any order, so that at equal times any of two may be the greater.
     names = draw(
         st.lists(
@@ -219,13 +239,13 @@ def histories(
     return [
         envelope(
             type_,
-            draw(times(exotic=exotic_times)),
+            draw(times(exotic=exotic_times, early=type_ == "topic-created" and index < founding)),
             data,
             id_=_name(number),
             source="/applications" + source[-2:] if type_.startswith("star-") else source,
             backfill=draw(st.integers(0, 4)) == 0,
         )
-        for (type_, data), (source, number) in zip(bodies, names, strict=True)
+        for index, ((type_, data), (source, number)) in enumerate(zip(bodies, names, strict=True))
     ]
 
 

@@ -91,7 +91,5 @@ def sla(
     target_seconds: int = TARGET_SECONDS,
 ) -> dict[str, Any]:
     """The report over a dump, in the shape of `GET /topics/api/sla`, by month unless told otherwise."""
-    waits = [
-        Wait(question.created, question.first_response, target_seconds * SECOND) for question in questions(folder)
-    ]
+    waits = [Wait(question.created, question.first_response, target_seconds * SECOND) for question in questions(folder)]
     return report(waits, from_=from_, to=to, as_of=as_of, every=every)
