@@ -67,6 +67,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    def erasure_key_bytes(self) -> bytes:
+        """The key of stand-ins; without one of its own it is made from the signing secret."""
+        key = self.erasure_key or self.secret
+        if key is None:
+            raise ValueError("STARS_ERASURE_KEY is not set; it must be the same in every service, for ever")
+        return key.get_secret_value().encode()
+
     def postgres_of(self, service: str) -> str | None:
         """The DSN of one service: its own where one is set, else the common one."""
         own: str | None = getattr(self, f"postgres_{service}")

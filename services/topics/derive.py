@@ -157,14 +157,12 @@ def _publish_response(
     """Say what changed about the standing first response: the earlier one is revoked by an event of its own."""
     standing = before["response_reply_id"]
     if standing is not None and standing != state.response_reply_id:
-        reason = "reply-gone"
+        reason: events.RevokedReason = "reply-gone"
         if not state.known:
             reason = "topic-merged"
         elif state.response_at is not None and _is_earlier(state, before):
             reason = "earlier-reply"
-        revoked = events.FirstResponseRevokedData.model_construct(
-            topic_id=state.topic_id, reply_id=standing, reason=reason
-        )
+        revoked = events.FirstResponseRevokedData(topic_id=state.topic_id, reply_id=standing, reason=reason)
         transaction.publish(
             Outgoing(
                 TOPICS,
@@ -177,17 +175,19 @@ def _publish_response(
         )
     if response is None or not state.known or _fact(before) == _fact(state):
         return
-    recorded = events.FirstResponseRecordedData.model_construct(
-        topic_id=state.topic_id,
-        reply_id=response.reply_id,
-        responder_id=response.responder_id,
-        responder_kind=response.responder_kind,
-        seconds=(state.response_us or 0) / 1_000_000,
-        within_target=state.within_target,
-        topic_kind=state.kind,
-        space=state.space,
-        language=state.language,
-        answered_at=response.at,
+    recorded = events.FirstResponseRecordedData.model_validate(
+        {
+            "topic_id": state.topic_id,
+            "reply_id": response.reply_id,
+            "responder_id": response.responder_id,
+            "responder_kind": response.responder_kind,
+            "seconds": (state.response_us or 0) / 1_000_000,
+            "within_target": state.within_target,
+            "topic_kind": state.kind,
+            "space": state.space,
+            "language": state.language,
+            "answered_at": response.at,
+        }
     )
     transaction.publish(
         Outgoing(TOPICS, events.FirstResponseRecorded, recorded, response.at, response.backfill, mark.traceparent)

@@ -9,12 +9,15 @@ older than the oldest one running is settled. Rows that were in flight then are 
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +28,16 @@ from shared.postgres import Pool, Queries
 SQL = Queries(Path(__file__).parent / "sql" / "report.sql")
 
 Every = Literal["day", "week", "month", "year"]
+log = logging.getLogger(__name__)
+
+KEEP_UP_SECONDS = 1.0
 _CHUNK = 20_000
 _NOT_COUNTED = -1
+MOST_BUCKETS = 10_000
+
+
+class TooManyBuckets(ValueError):
+    """A series would be longer than anyone reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,15 @@ class Report:
         async with self._lock:
             return await self._follow()
 
+    async def keep_up(self) -> None:
+        """Follow the database all the time, so that nobody who asks waits for a long list of changes."""
+        while True:
+            try:
+                await self.follow()
+            except asyncpg.UndefinedTableError:
+                log.info("the report waits for the migrations")
+            await asyncio.sleep(KEEP_UP_SECONDS)
+
     async def _follow(self) -> int:
         read = 0
         async with (
@@ -114,12 +134,9 @@ class Report:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             settled = await connection.fetchval(SQL.oldest_running)
-            if self._settled == settled:
-                # Nothing that was running then has ended; new rows still carry newer transactions.
-                pass
-            async for row in _chunks(connection, SQL.changed_since, self._settled):
-                self._columns.put(row)
-                read += len(row)
+            async for rows in _chunks(connection, SQL.changed_since, self._settled):
+                self._columns.put(rows)
+                read += len(rows)
         self._settled = settled
         return read
 
@@ -155,7 +172,9 @@ def _series(
     bounds = _range(created, scope, as_of)
     if bounds is None:
         return
-    starts = list(buckets(*bounds, every))
+    starts = list(islice(buckets(*bounds, every), MOST_BUCKETS + 1))
+    if len(starts) > MOST_BUCKETS:
+        raise TooManyBuckets(f"more than {MOST_BUCKETS} of them: choose a shorter range or longer steps")
     order = np.argsort(created, kind="stable")
     created, response, target = created[order], response[order], target[order]
     edges = np.searchsorted(created, [microseconds(start) for start in starts] + [np.iinfo(np.int64).max])

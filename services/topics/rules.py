@@ -85,7 +85,7 @@ def instants(created_at: datetime, target: timedelta) -> dict[Stage, datetime]:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A waiting question as the ladder sees it. ``told`` is the highest stage told; ``claimed_until`` of an open claim."""
+    """A waiting question as the ladder sees it; ``told`` is the highest stage told, 0 for none."""
 
     created_at: datetime
     target: timedelta

@@ -79,7 +79,7 @@ def broken_schemas(folder: Path = HERE / "schemas") -> list[str]:
         if (folder / name).exists():
             frozen = json.loads((folder / name).read_text("utf-8"))
             found += [f"{name}: {words}" for words in breaks(frozen, schema)]
-    types = {event.type_name(): event for event in event_types().values()}
+    types = event_types()
     for path in sorted(folder.glob("*.json")):
         kind, _, version = path.stem.rpartition(".v")
         if kind not in types:
@@ -234,7 +234,9 @@ def generate(folder: Path = HERE, readme: Path = README) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m shared.contracts.generate", description=(__doc__ or "")[:79])
+    parser = argparse.ArgumentParser(
+        prog="python -m shared.contracts.generate", description="Write what the contracts say."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where something is out of date")
     check = parser.parse_args(arguments).check
     try:

@@ -8,6 +8,8 @@ from shared.contracts.envelope import Data, Event
 from shared.contracts.types import Id, Instant, Label, Language, Score, Seconds, Tags, Text, Url
 
 Stage = Literal["new", "stalled", "warning"]
+RevokedReason = Literal["reply-gone", "earlier-reply", "topic-merged"]
+"""Gone: deleted, moved away, or no longer one that counts; earlier: another turned up before it."""
 
 
 class FirstResponseRecordedData(Data):
@@ -31,7 +33,7 @@ class FirstResponseRecorded(Event):
 class FirstResponseRevokedData(Data):
     topic_id: Id
     reply_id: Id
-    reason: Literal["reply-gone", "earlier-reply", "author", "topic-merged", "topic-gone"]
+    reason: RevokedReason
 
 
 class FirstResponseRevoked(Event):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shared.messaging.consumer import Batch, Record
 from shared.messaging.kafka import KafkaUnavailable
-from shared.messaging.outbox import Outbox, Outgoing, Transaction
+from shared.messaging.outbox import Outbox, Outgoing, Transaction, caught_up_at
 from shared.messaging.runtime import Messaging
 from shared.postgres import Migrations
 
@@ -19,4 +19,5 @@ __all__ = [
     "Outgoing",
     "Record",
     "Transaction",
+    "caught_up_at",
 ]

@@ -249,7 +249,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             elif ends[at] < stored:
                 partition.stopped = (
                     f"Kafka's log ends at {ends[at]}, we have applied up to {stored}: the topic was made anew or lost "
-                    f"data. If it was made anew, set next_offset to 0 in {self._service}.consumer_offset and start again"
+                    f"data. If made anew, set next_offset to 0 in {self._service}.consumer_offset, then start again"
                 )
             self._state.partitions[at] = partition
             if not partition.stopped:

@@ -113,3 +113,9 @@ class Outbox:
                 written = await transaction.write_outbox()
             if written:
                 self.written.set()
+
+
+async def caught_up_at(connection: Any, cluster: str, stream: Stream) -> datetime | None:
+    """The instant up to which every partition of a stream is known to have been read to its end; None before that."""
+    instant: datetime | None = await connection.fetchval(SQL.caught_up_at, cluster, stream.name)
+    return instant

@@ -37,16 +37,16 @@ async def _become(connection: Any, service: str) -> None:
         await connection.execute(f'SET ROLE "{role}"')
 
 
-async def create_pool(dsn: str, service: str, size: int) -> Pool:
-    """A pool whose connections see the service's schema alone."""
+def create_pool(dsn: str, service: str, size: int) -> Pool:
+    """A pool whose connections see the service's schema alone. Await it before use; connections are made on demand,
+    so that PostgreSQL may be away when a process starts. Call it inside a running event loop."""
 
     async def prepare(connection: Any) -> None:
         await _become(connection, service)
 
-    pool: Pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, server_settings=_server_settings(service), init=prepare, timeout=10
+    return asyncpg.create_pool(
+        dsn, min_size=0, max_size=size, server_settings=_server_settings(service), init=prepare, timeout=10
     )
-    return pool
 
 
 async def connect(dsn: str, service: str) -> Connection:
@@ -54,3 +54,14 @@ async def connect(dsn: str, service: str) -> Connection:
     connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(service), timeout=10)
     await _become(connection, service)
     return connection
+
+
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)
+"""What is raised while PostgreSQL is away, restarting or full: the same may work later."""

@@ -6,6 +6,7 @@ once, at the very end.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,8 @@ def report(
 def mismatches(expected: Any, actual: Any, where: str = "") -> list[str]:
     """What of `expected` is not so in `actual`, in words; fields that `expected` does not name may be anything.
 
-    Numbers may differ by a ten-millionth of a second or of their billionth part, instants may be written differently.
+    Numbers may differ by a billionth or by what floats themselves cannot tell apart, no more: durations are exact.
+    Instants may be written differently.
     """
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         found = []
@@ -209,7 +211,7 @@ def mismatches(expected: Any, actual: Any, where: str = "") -> list[str]:
         pairs = zip(expected, actual, strict=True)
         return [line for index, (a, b) in enumerate(pairs) for line in mismatches(a, b, f"{where}[{index}]")]
     if _is_number(expected) and _is_number(actual):
-        close = abs(expected - actual) <= max(1e-7, 1e-9 * abs(expected))
+        close = abs(expected - actual) <= max(1e-9, 4 * math.ulp(expected))
         return [] if close else [f"{where}: {actual!r}, expected {expected!r}"]
     if isinstance(expected, str) and isinstance(actual, str) and _TIME.fullmatch(expected) and _TIME.fullmatch(actual):
         return [] if micros(expected) == micros(actual) else [f"{where}: {actual!r}, expected {expected!r}"]

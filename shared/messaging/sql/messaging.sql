@@ -71,10 +71,6 @@ SELECT id, stream, key, value FROM outbox ORDER BY id LIMIT $1;
 -- name: delete_outbox
 DELETE FROM outbox WHERE id = ANY($1::bigint[]);
 
--- name: outbox_depth
-SELECT count(*) AS depth, coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds
-FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS head;
-
 -- name: list_dead_letters
 SELECT id, stream, partition, "offset", appended_at, failed_at, error, octet_length(value) AS bytes
 FROM dead_letter WHERE id > $1 ORDER BY id LIMIT $2;

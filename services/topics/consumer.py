@@ -1,0 +1,34 @@
+"""What the topics service makes of a batch: fold it into the facts, derive what was touched."""
+
+from services.topics.derive import SQL, rederive
+from shared.contracts.catalogue import APPLICATIONS, CONTACTS, FORUM, MEMBERS
+from shared.contracts.members import MemberErased
+from shared.forum import Facts, Mark
+from shared.messaging import Batch
+from shared.messaging.erasure import forget
+
+STREAMS = (FORUM, MEMBERS, APPLICATIONS)
+
+
+class TopicsConsumer:
+    """Applies batches of forum, member and application events."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    async def apply(self, batch: Batch) -> None:
+        """Runs in the batch's transaction; whatever it raises undoes all of it."""
+        transaction = batch.transaction
+        touched = await self._facts.fold(batch)
+        if touched.erased:
+            gone = list(touched.erased), list(touched.erased.values())
+            await transaction.connection.execute(SQL.erase_claims, *gone)
+            await transaction.connection.execute(SQL.erase_policies, *gone)
+            await forget(transaction.connection, touched.erased)
+        for record in batch.records:
+            # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
+            if isinstance(record.event, MemberErased):
+                transaction.forward(CONTACTS, record.event.data.member_id, record.event)
+        last = batch.records[-1].event
+        otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
+        await rederive(transaction, touched.topic_ids(), touched.marks, otherwise)
