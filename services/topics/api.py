@@ -100,7 +100,7 @@ class TopicSummary(BaseModel):
     state: Literal["waiting", "breached", "answered", "closed", "deleted"] | None = Field(
         description="null for what owes nobody an answer, such as an open discussion"
     )
-    due_at: Instant | None
+    due_at: Instant
     stage: Literal["new", "stalled", "warning", "breached"] | None
     claim: Claimed | None
     first_response: FirstResponse | None

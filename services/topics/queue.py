@@ -24,19 +24,19 @@ class QueueState(StrEnum):
 _WHERE = {
     QueueState.waiting: "s.waiting AND s.due_at >= now()",
     QueueState.breached: "s.waiting AND s.due_at < now()",
-    QueueState.answered: "s.response_reply_id IS NOT NULL AND s.known AND s.visible AND s.kind = 'question'",
+    QueueState.answered: "s.response_reply_id IS NOT NULL AND s.known AND s.visible AND NOT s.closed AND s.kind = 'question'",
     None: "s.waiting",
 }
 
 
 def state_of(row: Any) -> str | None:
-    """deleted, answered, closed, breached or waiting; None for what owes nobody an answer, such as a discussion."""
+    """deleted, closed, answered, breached or waiting, the first that fits; None for an open discussion."""
     if not row["visible"]:
         return "deleted"
-    if row["response_reply_id"] is not None:
-        return "answered"
     if row["closed"]:
         return "closed"
+    if row["response_reply_id"] is not None:
+        return "answered"
     if row["kind"] != rules.QUESTION:
         return None
     return "breached" if row["due_at"] < row["now"] else "waiting"
@@ -56,7 +56,6 @@ def first_response(row: Any) -> dict[str, Any] | None:
 
 
 def _topic(row: Any, claim: Any) -> dict[str, Any]:
-    is_question = row["kind"] == rules.QUESTION
     stage = None
     if row["waiting"]:
         reached = rules.stage_at(row["created_at"], timedelta(microseconds=row["target_us"]), row["now"])
@@ -72,7 +71,7 @@ def _topic(row: Any, claim: Any) -> dict[str, Any]:
         "author_id": row["author_id"],
         "created_at": row["created_at"],
         "state": state_of(row),
-        "due_at": row["due_at"] if is_question else None,
+        "due_at": row["due_at"],
         "stage": stage,
         "claim": claim,
         "first_response": first_response(row),

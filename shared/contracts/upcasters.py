@@ -25,7 +25,7 @@ def version_of(envelope: Mapping[str, Any]) -> int:
 def upcast(
     envelope: dict[str, Any], current: int, upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS
 ) -> dict[str, Any]:
-    """The envelope with its data lifted to ``current``, one version at a time.
+    """The envelope with its data lifted to ``current``, one version at a time, and a ``dataschema`` that says so.
 
     Raises LookupError where a step is missing. A version newer than ``current`` is left as it is: contracts
     only grow, so its known fields still mean the same.
@@ -35,4 +35,4 @@ def upcast(
         return envelope
     for version in range(version_of(envelope), current):
         data = upcasters[str(envelope["type"]), version](data)
-    return {**envelope, "data": data}
+    return {**envelope, "dataschema": f"/schemas/{envelope['type']}.v{current}.json", "data": data}

@@ -1,6 +1,7 @@
 """What a transaction publishes: written beside the state it follows from, sent by the relay after the commit."""
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -82,7 +83,7 @@ class Transaction:
         return one.event.model_construct(
             _fields_set=None,
             specversion="1.0",
-            id=f"{one.stream.name}/{one.key}/{sequence}",
+            id=f"{one.stream.name}/{_bounded(one.key)}/{sequence}",
             source=self._source,
             type=one.event.type_name(),
             time=one.time,
@@ -92,6 +93,11 @@ class Transaction:
             data=one.data,
             **optional,
         )
+
+
+def _bounded(key: str) -> str:
+    """A key inside an event's id, which has no room for the longest keys."""
+    return key if len(key) <= 200 else hashlib.sha256(key.encode()).hexdigest()
 
 
 class Outbox:

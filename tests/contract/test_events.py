@@ -3,13 +3,14 @@
 import copy
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from shared.contracts import forum, topics
 from shared.contracts.catalogue import BY_NAME, STREAMS, TOPICS, Stream, event_types
@@ -161,7 +162,7 @@ def test_an_openapi_document_is_frozen(tmp_path: Path) -> None:
     assert json.loads(path.read_text("utf-8")) == document
     grown = copy.deepcopy(document) | {"info": {"title": "grown"}}
     freeze_openapi("example", grown, tmp_path)
-    with pytest.raises(Broken, match="openapi/example.json: /a: the path was removed"):
+    with pytest.raises(Broken, match=r"openapi/example\.json: /a: the path was removed"):
         freeze_openapi("example", {"openapi": "3.1.0", "paths": {}}, tmp_path)
     assert json.loads(path.read_text("utf-8")) == grown
     for name in ("../up", "", "A", "a.b"):
@@ -179,10 +180,9 @@ def test_every_event_of_a_stream_has_its_key(stream: Stream) -> None:
         data = schema["$defs"][schema["properties"]["data"]["$ref"].rsplit("/", 1)[1]]
         key = stream.key_field(event.type_name())
         assert key in data["required"]
-        assert data["properties"][key] == {"minLength": 1, "maxLength": 255, "pattern": r"^[^\x00]*$"} | {
-            "title": data["properties"][key]["title"],
-            "type": "string",
-        }
+        field = data["properties"][key]
+        assert field["type"] == "string"
+        assert 1 == field["minLength"] <= field["maxLength"] <= 255
 
 
 def test_streams_of_one_key_are_partitioned_alike() -> None:
@@ -254,7 +254,7 @@ def largest(schema: dict[str, Any], root: dict[str, Any]) -> float:
         case "string":
             return float(2 + 6 * schema["maxLength"])
         case "array":
-            return 2 + schema.get("maxItems", float("inf")) * (1 + largest(schema["items"], root))
+            return 2 + float(schema.get("maxItems", "inf")) * (1 + largest(schema["items"], root))
         case "object":
             return 2 + sum(4 + len(name) + largest(part, root) for name, part in schema["properties"].items())
     return 30
@@ -351,7 +351,7 @@ def test_what_is_required_is_missed(name: str) -> None:
 def test_unknown_types_are_skipped_and_strange_ones_are_not(stream: Stream) -> None:
     decoder = DECODERS[stream.name]
     envelope = EXAMPLES[stream.events[0].type_name()]
-    with pytest.raises(UnknownType, match="^member-promoted$"):
+    with pytest.raises(UnknownType, match=r"^member-promoted$"):
         decoder.decode(as_bytes({**envelope, "type": "member-promoted", "data": [1]}))
     with pytest.raises(Undecodable, match="type: unknown here; known are "):
         STRICT.read({**envelope, "type": "member-promoted"})
@@ -405,9 +405,9 @@ def test_times_are_kept_in_utc(said: str, kept: str) -> None:
 )
 def test_what_is_no_time_is_refused(said: object) -> None:
     envelope = {**EXAMPLES["topic-closed"], "time": said}
-    with pytest.raises(Undecodable, match="^time: "):
+    with pytest.raises(Undecodable, match=r"^time: "):
         STRICT.read(envelope)
-    with pytest.raises(Undecodable, match="^time: "):
+    with pytest.raises(Undecodable, match=r"^time: "):
         DECODERS["forum.events"].decode(as_bytes(envelope))
 
 
@@ -523,17 +523,22 @@ def test_other_types_of_the_stream_stay_as_they_are() -> None:
 
 def survive(value: bytes, decoder: Decoder) -> Event | None:
     """The event in it, if there is one; fails on anything that a decoder may not do."""
-    try:
-        event = decoder.decode(value)
-    except UnknownType as unknown:
-        assert re.fullmatch(r"[\x21-\x7e]{1,255}", str(unknown))
-        return None
-    except Undecodable as refused:
-        assert len(str(refused)) < 3000
-        str(refused).encode()
-        return None
-    assert decoder.decode(encode(event)) == event
+    event, refusal = attempt(decoder.decode, value)
+    if isinstance(refusal, UnknownType):
+        assert re.fullmatch(r"[\x21-\x7e]{1,255}", str(refusal))
+    elif event is not None:
+        assert decoder.decode(encode(event)) == event
     return event
+
+
+def attempt(read: Callable[[Any], Event], value: object) -> tuple[Event | None, Exception | None]:
+    """What is read, or why it is refused: in words that fit a log line."""
+    try:
+        return read(value), None
+    except (UnknownType, Undecodable) as refused:
+        refusal: Exception = refused
+    assert 0 < len(str(refusal).encode()) < 3000
+    return None, refusal
 
 
 decoders = st.sampled_from([*DECODERS.values(), Decoder(NEWER, LIFTS)])
@@ -592,11 +597,8 @@ def test_any_value_in_any_place(envelope: dict[str, Any], value: object, data: s
     place[name] = value
     decoder = DECODERS[STREAM_OF[envelope["type"]][0].name]
     survive(as_bytes(changed), decoder)
-    try:
-        event = STRICT.read(changed)
-    except Undecodable as refused:
-        assert len(str(refused)) < 3000
-    else:
+    event, _ = attempt(STRICT.read, changed)
+    if event is not None:
         assert STRICT.read(json.loads(encode(event))) == event
 
 

@@ -48,7 +48,7 @@ COMMENT ON COLUMN topic_state.next_at IS 'when the ladder should look at this to
 COMMENT ON COLUMN topic_state.changed IS 'the transaction that wrote this version: the report reads what changed since';
 CREATE INDEX topic_state_waiting ON topic_state (due_at, topic_id) WHERE waiting;
 CREATE INDEX topic_state_answered ON topic_state (due_at, topic_id)
-    WHERE response_reply_id IS NOT NULL AND known AND visible AND kind = 'question';
+    WHERE response_reply_id IS NOT NULL AND known AND visible AND NOT closed AND kind = 'question';
 CREATE INDEX topic_state_next ON topic_state (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX topic_state_changed ON topic_state (changed);
 CREATE INDEX topic_state_created ON topic_state (created_at) WHERE known;

@@ -157,7 +157,7 @@ ON CONFLICT DO NOTHING;
 -- name: aliases_of
 SELECT id, root FROM alias WHERE what = $1 AND id = ANY($2::text[])
 UNION
-SELECT id, root FROM alias WHERE what = $1 AND root = ANY($2::text[]);
+SELECT id, root FROM alias WHERE what = $1 AND root = ANY($3::text[]);
 
 -- name: topic_links
 SELECT topic_id AS id, into_topic_id AS target FROM topic WHERE topic_id = ANY($1::text[]) AND into_topic_id IS NOT NULL
