@@ -7,6 +7,7 @@ from shared.forum import Facts, Mark
 from shared.messaging import Batch
 from shared.messaging.erasure import forget
 
+_ERASED = MemberErased.type_name()
 STREAMS = (FORUM, MEMBERS, APPLICATIONS)
 
 
@@ -27,7 +28,7 @@ class TopicsConsumer:
             await forget(transaction.connection, touched.erased)
         for record in batch.records:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
-            if isinstance(record.event, MemberErased):
+            if record.event.type == _ERASED:
                 transaction.forward(CONTACTS, record.event.data.member_id, record.event)
         last = batch.records[-1].event
         otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
+from dataclasses import fields
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shared.postgres import Queries
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
-_COLUMNS = [column.name for column in fields(State)]
+_values = attrgetter(*(column.name for column in fields(State)))
 
 
 async def load_policies(connection: Any) -> Policies:
@@ -58,7 +59,7 @@ async def rederive(
         if own is not None and own["claim_id"] is not None and not state.waiting:
             ending[own["claim_id"]] = _why_claim_ends(state)
         before = stored[id]
-        if tuple(before.values()) != astuple(state):
+        if tuple(before.values()) != _values(state):
             changed.append(state)
             mark = _mark(marks, groups.get(id, {id}), otherwise)
             _publish_response(transaction, before, state, responses.get(id), mark)
@@ -221,4 +222,4 @@ def _fact(row: Any) -> tuple[Any, ...]:
 
 
 def _columns(states: list[State]) -> list[list[Any]]:
-    return [[getattr(state, name) for state in states] for name in _COLUMNS]
+    return [list(column) for column in zip(*map(_values, states), strict=True)]

@@ -24,7 +24,8 @@ class QueueState(StrEnum):
 _WHERE = {
     QueueState.waiting: "s.waiting AND s.due_at >= now()",
     QueueState.breached: "s.waiting AND s.due_at < now()",
-    QueueState.answered: "s.response_reply_id IS NOT NULL AND s.known AND s.visible AND NOT s.closed AND s.kind = 'question'",
+    QueueState.answered: "s.response_reply_id IS NOT NULL AND s.known AND s.visible AND NOT s.closed"
+    " AND s.kind = 'question'",
     None: "s.waiting",
 }
 

@@ -7,11 +7,13 @@ touched, and publishes the difference; so order, repetition and corrections at a
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from shared.contracts import applications, forum, members
-from shared.contracts.envelope import Event
+from shared.contracts.catalogue import FORUM, MEMBERS
+from shared.contracts.envelope import Data, Event
 from shared.forum.identity import roots, stand_in
 from shared.forum.registers import (
     AcceptanceRow,
@@ -79,7 +81,7 @@ class Facts:
         derives from aliases that change under it.
         """
         connection = batch.transaction.connection
-        alone = any(isinstance(record.event.data, _ALIAS_DATA) for record in batch.records)
+        alone = any(record.event.type in _ALIAS_TYPES for record in batch.records)
         await connection.execute(SQL.exclusive_lock if alone else SQL.share_lock)
         await connection.fetchrow(SQL.plan_for_batches)
         fold = _Fold(await self._erase_now_and_before(connection, batch.records))
@@ -106,7 +108,7 @@ class Facts:
         now = {
             record.event.data.member_id: self.stand_in(record.event.data.member_id)
             for record in records
-            if isinstance(record.event, members.MemberErased)
+            if record.event.type == _ERASED
         }
         named = {id for record in records for id in _member_ids(record.event.data)}
         stand_ins = {self.stand_in(id): id for id in named}
@@ -224,13 +226,19 @@ class _Erasures:
     now: dict[str, str]
 
 
-_ALIAS_DATA = (members.MemberData, members.ErasedMemberData, forum.TopicMergedData)
-_MEMBER_FIELDS = ("author_id", "giver_id", "member_id", "into_member_id")
+_ERASED = members.MemberErased.type_name()
+_ALIAS_TYPES = {event.type_name() for event in MEMBERS.events} | {forum.TopicMerged.type_name()}
+"""Events that may change what an id stands for."""
 
 
-def _member_ids(data: Any) -> Iterable[str]:
-    for name in _MEMBER_FIELDS:
-        value = getattr(data, name, None)
+@cache
+def _member_fields(data: Any) -> tuple[str, ...]:
+    return tuple(name for name in ("author_id", "giver_id", "member_id", "into_member_id") if name in data.model_fields)
+
+
+def _member_ids(data: Data) -> Iterable[str]:
+    for name in _member_fields(type(data)):
+        value = getattr(data, name)
         if value is not None:
             yield value
 
@@ -256,15 +264,15 @@ class _Fold:
         if handler is None:
             return
         if self._erased:
-            for name in _MEMBER_FIELDS:
-                value = getattr(event.data, name, None)
-                if value in self._erased and not isinstance(event, members.MemberErased):
-                    if name == "member_id" and isinstance(event.data, members.MemberData):
+            for name in _member_fields(event.data.__class__):
+                value = getattr(event.data, name)
+                if value in self._erased and event.type != _ERASED:
+                    if name == "member_id" and event.type in _ALIAS_TYPES:
                         return  # erasure is for ever: a late record brings nobody back
                     setattr(event.data, name, self._erased[value])
         handler(self, event, record)
-        topic_id = getattr(event.data, "topic_id", None)
-        if topic_id is not None:
+        if event.type in _TOPIC_TYPES:
+            topic_id = event.data.topic_id
             mark = self.touched.marks.get(topic_id)
             if mark is None:
                 mark = self.touched.marks[topic_id] = Mark()
@@ -403,6 +411,7 @@ class _Fold:
             setattr(row, column or register, value)
 
 
+_TOPIC_TYPES = {event.type_name() for event in FORUM.events}
 _TOPIC_OPPOSITES = {
     "topic-closed": "closed_at",
     "topic-reopened": "reopened_at",

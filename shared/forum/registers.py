@@ -6,6 +6,7 @@ opposites (deleted and restored) are two instants, of each the latest.
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from shared.contracts.envelope import Event
@@ -105,4 +106,5 @@ class KudosRow:
 
 def columns(rows: list[Any]) -> list[list[Any]]:
     """The rows as one array a column, in the order of their fields: the shape that ``unnest`` takes."""
-    return [[getattr(row, column.name) for row in rows] for column in fields(rows[0])]
+    values = attrgetter(*(column.name for column in fields(rows[0])))
+    return [list(column) for column in zip(*map(values, rows), strict=True)]

@@ -56,7 +56,9 @@ async def test_the_engine_answers_a_handwritten_case(
             assert mismatches(case.expect["report"], await engine.report(case.query), "report") == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 async def test_any_order_repetition_and_split_gives_what_the_oracle_says(
     topics_connection: asyncpg.Connection, data: st.DataObject
@@ -84,5 +86,3 @@ async def test_any_order_repetition_and_split_gives_what_the_oracle_says(
             found = await engine.rows()
             assert rows is None or found == rows
             rows = found
-
-
