@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,8 +29,6 @@ __all__ = [
 
 STOP_SECONDS = 15  # after which a stop is given up and the child killed; each child's own deadline is shorter
 
-Stop = Callable[[], Awaitable[None]]
-
 
 @dataclass(frozen=True)
 class Infrastructure:
@@ -55,12 +53,12 @@ async def infrastructure(
     docker: bool = False,
     postgres_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Infrastructure]:
-    """Kafka and PostgreSQL for the length of a block; what was started for it is stopped after it, Kafka first.
+    """Kafka and PostgreSQL for the length of a block; what was started for it is stopped after it.
 
     FOLDER keeps embedded data; whoever calls holds its lock (`Instance.open`). SAY gets one line that says which was
     taken, and lines about downloads before it. Raises InfrastructureError.
     """
-    stops: list[Stop] = []
+    stack = contextlib.AsyncExitStack()
     use_docker = docker and not (settings.kafka and settings.postgres) and await asyncio.to_thread(docker_answers)
 
     async def start_kafka() -> tuple[str, str]:
@@ -69,11 +67,11 @@ async def infrastructure(
         if use_docker:
             container = DockerKafka()
             servers = await asyncio.to_thread(container.start)
-            stops.insert(0, lambda: asyncio.to_thread(container.stop))
+            stack.push_async_callback(asyncio.to_thread, container.stop)
             return servers, f"Kafka {VERSION} in Docker at {servers}"
         kafka = EmbeddedKafka(folder)
         servers = await kafka.start(say)
-        stops.insert(0, lambda: _stop(kafka))
+        stack.push_async_callback(_stop, kafka)
         return servers, f"Kafka {VERSION} embedded at {servers}"
 
     async def start_postgres() -> tuple[str, str]:
@@ -82,14 +80,14 @@ async def infrastructure(
         if use_docker:
             container = DockerPostgres()
             dsn = await asyncio.to_thread(container.start)
-            stops.append(lambda: asyncio.to_thread(container.stop))
+            stack.push_async_callback(asyncio.to_thread, container.stop)
             return dsn, f"PostgreSQL {MAJOR} in Docker at {_place(dsn)}"
         postgres = EmbeddedPostgres(folder, postgres_settings)
         dsn = await postgres.start()
-        stops.append(lambda: _stop(postgres))
+        stack.push_async_callback(_stop, postgres)
         return dsn, f"PostgreSQL {MAJOR} embedded at {_place(dsn)}"
 
-    try:
+    async with stack:
         starting = [asyncio.ensure_future(start_kafka()), asyncio.ensure_future(start_postgres())]
         try:
             (servers, kafka_described), (dsn, postgres_described) = await asyncio.gather(*starting)
@@ -101,9 +99,6 @@ async def infrastructure(
         described = f"{kafka_described}, {postgres_described}"
         say(described)
         yield Infrastructure(servers, dsn, described)
-    finally:
-        for stop in stops:
-            await stop()
 
 
 async def _stop(child: EmbeddedKafka | EmbeddedPostgres) -> None:

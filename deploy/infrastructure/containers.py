@@ -12,7 +12,7 @@ START_SECONDS = 120
 def docker_answers() -> bool:
     """Whether there is a Docker daemon; a client alone is not enough. Takes 3 seconds at most."""
     try:
-        import docker
+        import docker  # type: ignore[import-untyped]
         import testcontainers  # noqa: F401
 
         client = docker.from_env(timeout=3)

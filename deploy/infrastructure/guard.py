@@ -1,7 +1,7 @@
 """Become another program that does not outlive its parent: ``guard.py PARENT SIGNAL UID GID PROGRAM [ARGUMENT...]``.
 
 Run as a script of its own, with nothing but the standard library. UID and GID are -1 to stay who we are.
-It is a program and not a ``preexec_fn``, because Python code between fork and exec can deadlock in a process with threads.
+It is a program and not a ``preexec_fn``, as Python code between fork and exec can deadlock where there are threads.
 """
 
 import ctypes

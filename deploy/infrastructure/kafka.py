@@ -1,4 +1,4 @@
-"""Apache Kafka on nothing but Python: Java comes in a wheel, the jars from Maven Central, the broker is a child of ours."""
+"""Apache Kafka on nothing but Python: Java from a wheel, jars from Maven Central, the broker a child of ours."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,18 @@ START_SECONDS = 120
 STOP_SECONDS = 10
 ELSE = "or name a Kafka that runs already with STARS_KAFKA=host:port"
 
-JVM = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
-LOGGING = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+JVM = [
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+    # Kafka's use of it is known, and a warning at each start helps nobody.
+    "--sun-misc-unsafe-memory-access=allow",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+]
 
 # One node that is broker and controller. Its folder is the working folder, so that no path needs quoting here.
 PROPERTIES = """
@@ -52,6 +62,9 @@ transaction.state.log.num.partitions=8
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=8
+# After a kill a broker is let in again only when its last session is over, by default 9 seconds.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 # The default of 3 seconds is for many members that start together; here it is only a wait.
 group.initial.rebalance.delay.ms=0
 # The default of 128 MB is a quarter of our heap.
@@ -90,7 +103,7 @@ class EmbeddedKafka:
         port = self._port or port_for(self._home / "port")
         properties = PROPERTIES.format(port=port, controller_port=port_for(self._home / "controller-port"))
         (self._home / "server.properties").write_text(properties)
-        command = [java, *JVM, *LOGGING, f"-Dconstellation.folder={self._folder}", "-cp", class_path]
+        command = [java, *JVM, f"-Dconstellation.folder={self._folder}", "-cp", class_path]
         try:
             if not (self._home / "data" / "meta.properties").exists():
                 await self._format(command)
@@ -121,7 +134,7 @@ class EmbeddedKafka:
 
     def console_command(self, main_class: str, *arguments: str) -> list[str]:
         """The argv of one of Kafka's own tools, e.g. ``org.apache.kafka.tools.ConsoleProducer``. May download."""
-        return [_java(), *JVM, *LOGGING, "-cp", fetch(self._cache), main_class, *arguments]
+        return [_java(), *JVM, "-cp", fetch(self._cache), main_class, *arguments]
 
     async def _format(self, command: list[str]) -> None:
         cluster = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
@@ -254,7 +267,7 @@ def _central() -> str:
     if settings.exists():
         from defusedxml.ElementTree import parse
 
-        for mirror in parse(settings).getroot().iterfind(".//{*}mirror"):
+        for mirror in parse(settings).iterfind(".//{*}mirror"):
             of = (mirror.findtext("{*}mirrorOf") or "").replace(" ", "").split(",")
             url = (mirror.findtext("{*}url") or "").strip()
             if url and "!central" not in of and {"central", "*", "external:*"} & set(of):

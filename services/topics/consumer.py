@@ -5,7 +5,6 @@ from shared.contracts.catalogue import APPLICATIONS, CONTACTS, FORUM, MEMBERS
 from shared.contracts.members import MemberErased
 from shared.forum import Facts, Mark
 from shared.messaging import Batch
-from shared.messaging.erasure import forget
 
 _ERASED = MemberErased.type_name()
 STREAMS = (FORUM, MEMBERS, APPLICATIONS)
@@ -25,7 +24,6 @@ class TopicsConsumer:
             gone = list(touched.erased), list(touched.erased.values())
             await transaction.connection.execute(SQL.erase_claims, *gone)
             await transaction.connection.execute(SQL.erase_policies, *gone)
-            await forget(transaction.connection, touched.erased)
         for record in batch.records:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:

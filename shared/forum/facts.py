@@ -26,6 +26,7 @@ from shared.forum.registers import (
     stamp_of,
 )
 from shared.messaging import Batch, Record
+from shared.messaging.erasure import forget
 from shared.postgres import Queries
 
 SQL = Queries(Path(__file__).parent / "sql" / "fold.sql")
@@ -65,10 +66,10 @@ class Touched:
 
 
 class Facts:
-    """The fold of one service, with the facts that it keeps."""
+    """The fold of one service, with the facts that it keeps: members always, the others as it says."""
 
-    def __init__(self, erasure_key: bytes, *, kudos: bool = False, stars: bool = False) -> None:
-        self._key, self._kudos, self._stars = erasure_key, kudos, stars
+    def __init__(self, erasure_key: bytes, *, topics: bool = False, kudos: bool = False, stars: bool = False) -> None:
+        self._key, self._topics, self._kudos, self._stars = erasure_key, topics, kudos, stars
 
     def stand_in(self, member_id: str) -> str:
         """What stands for this member's id once it is erased."""
@@ -122,10 +123,12 @@ class Facts:
         ids, stand_ins = list(erased), list(erased.values())
         touched.erased |= erased
         touched.members.update(ids, stand_ins)
-        rows = await connection.fetch(SQL.topics_naming, ids)
-        touched.topics.update(row["topic_id"] for row in rows)
-        await connection.execute(SQL.erase_from_topics, ids, stand_ins)
-        await connection.execute(SQL.erase_from_replies, ids, stand_ins)
+        await forget(connection, erased)
+        if self._topics:
+            rows = await connection.fetch(SQL.topics_naming, ids)
+            touched.topics.update(row["topic_id"] for row in rows)
+            await connection.execute(SQL.erase_from_topics, ids, stand_ins)
+            await connection.execute(SQL.erase_from_replies, ids, stand_ins)
         if self._kudos:
             touched.kudos += [
                 {
@@ -152,13 +155,13 @@ class Facts:
             rows = await connection.fetch(SQL.fold_members, *fold.member_columns())
             touched.members.update(row["member_id"] for row in rows)
             await self._relink(connection, "member", rows, "member_id", touched)
-        if fold.topics:
+        if self._topics and fold.topics:
             rows = await connection.fetch(SQL.fold_topics, *columns(list(fold.topics.values())))
             touched.topics.update(row["topic_id"] for row in rows)
             await self._relink(connection, "topic", rows, "topic_id", touched)
-        if fold.replies:
+        if self._topics and fold.replies:
             touched.replies = await connection.fetch(SQL.fold_replies, *columns(list(fold.replies.values())))
-        if fold.acceptances:
+        if self._topics and fold.acceptances:
             rows = await connection.fetch(SQL.fold_acceptances, *columns(list(fold.acceptances.values())))
             touched.acceptances = {(row["topic_id"], row["reply_id"]) for row in rows}
         if self._kudos and fold.kudos:
@@ -211,7 +214,7 @@ class Facts:
 
     async def _touch_topics_of(self, connection: Any, member_ids: set[str], touched: Touched) -> None:
         """A member's standing changed: so may every topic in which they asked or replied."""
-        if not member_ids:
+        if not member_ids or not self._topics:
             return
         group = await self._group(connection, "member", member_ids)
         rows = await connection.fetch(SQL.topics_naming, list(group))

@@ -38,7 +38,7 @@ class Engine:
 
     def __init__(self, connection: asyncpg.Connection, erasure_key: bytes) -> None:
         self.connection = connection
-        self._consumer = TopicsConsumer(Facts(erasure_key, stars=True))
+        self._consumer = TopicsConsumer(Facts(erasure_key, topics=True, stars=True))
 
     async def set_policies(self, policies: Iterable[dict[str, Any]]) -> None:
         """Exactly these policies hold."""

@@ -61,7 +61,7 @@ class Categories(Mapping[int, Place]):
         errors = []
         for key, value in parsed.items():
             if not (key.isascii() and key.isdigit() and len(key) < 19 and key == str(int(key)) and int(key) > 0):
-                errors.append(f"{key[:50]!r}: a category's id is a whole number from 1 on, such as \"97\"")
+                errors.append(f'{key[:50]!r}: a category\'s id is a whole number from 1 on, such as "97"')
                 continue
             try:
                 places[int(key)] = _PLACE.validate_python(value)

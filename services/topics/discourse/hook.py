@@ -101,7 +101,8 @@ def router(
                 headers={"WWW-Authenticate": "X-Discourse-Event-Signature"},
             )
         name, type, instance, id = (
-            request.headers.get(f"x-discourse-{header}", "") for header in ("event", "event-type", "instance", "event-id")
+            request.headers.get(f"x-discourse-{header}", "")
+            for header in ("event", "event-type", "instance", "event-id")
         )
         key = (instance, id, name, hashlib.sha256(body).hexdigest())
         if id and key in taken:

@@ -383,7 +383,9 @@ class Instance:
         what = f"moved:{before}:{topic}:{micros(at)}"
         return self._of_post("reply-moved", number, topic, what, at, from_topic_id=self.topic(before))
 
-    def solution(self, type: str, number: int, topic: int, state: str, at: datetime, backfill: bool = False) -> Envelope:
+    def solution(
+        self, type: str, number: int, topic: int, state: str, at: datetime, backfill: bool = False
+    ) -> Envelope:
         """Accepted or revoked. Who accepted is not said."""
         return self._of_post(type, number, topic, f"{type.removeprefix('solution-')}:{state}", at, backfill)
 
@@ -606,9 +608,7 @@ def _post_liked(delivery: _Delivery) -> list[Envelope]:
         raise _Ignored("a bot's like")
     if post.number != 1 and (why := post.why_no_reply()) is not None:
         raise _Ignored(why)
-    return [
-        delivery.instance.kudos("kudos-given", post.id, post.number, post.topic_id, giver, delivery.received_at)
-    ]
+    return [delivery.instance.kudos("kudos-given", post.id, post.number, post.topic_id, giver, delivery.received_at)]
 
 
 def _solution(delivery: _Delivery) -> list[Envelope]:

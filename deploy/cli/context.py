@@ -1,0 +1,78 @@
+"""Which instance a command works on: what the environment names, else the one that runs on the data folder."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+
+from deploy.infrastructure import Instance, InstanceInfo
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+Data = Annotated[
+    Path, typer.Option("--data", envvar="STARS_DATA", help="The folder that names the instance.", show_default=True)
+]
+DEFAULT_DATA = Path(".stars")
+
+console = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with a plain sentence."""
+    console.print(f"[red]stars:[/red] {message}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def read_settings() -> Settings:
+    """The settings of the environment, or a plain error that names the wrong one."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"STARS_{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+        fail("; ".join(lines))
+
+
+def settings_of(data: Path) -> tuple[Settings, InstanceInfo | None]:
+    """The environment's settings, completed from the instance that runs on ``data``."""
+    settings = read_settings()
+    found = Instance.find(data)
+    if found is None:
+        return settings, None
+    completed: dict[str, Any] = {}
+    if not settings.kafka:
+        completed["kafka"] = found.kafka
+    if not settings.postgres:
+        completed["postgres"] = found.postgres
+    if not settings.url:
+        completed["url"] = found.url
+    folder = data.absolute()
+    if not settings.secret:
+        completed["secret"] = SecretStr((folder / "secret").read_text().strip())
+    if not settings.erasure_key:
+        completed["erasure_key"] = SecretStr((folder / "erasure_key").read_text().strip())
+    return settings.model_copy(update=completed), found
+
+
+def needed(settings: Settings, data: Path, *names: str) -> None:
+    """End with a plain sentence where a setting is missing and no instance runs that would have it."""
+    missing = [f"STARS_{name.upper()}" for name in names if not getattr(settings, name)]
+    if missing:
+        fail(
+            f"no instance runs on {data}, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. "
+            "Start one with `stars up`, or name another by environment."
+        )
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's asynchronous part; what is away is said in one line."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (OSError, TimeoutError) as error:
+        fail(f"{type(error).__name__}: {error}")

@@ -1,0 +1,127 @@
+"""``stars doctor``: what is reachable, migrated, lagging, misconfigured, in plain words."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import httpx
+import typer
+from aiokafka.errors import KafkaError
+
+from deploy import services
+from deploy.cli.context import DEFAULT_DATA, Data, run, settings_of
+from shared.messaging.kafka import KafkaUnavailable, cluster_id
+from shared.postgres.migrations import pending
+from shared.postgres.pool import MINIMUM_VERSION
+from shared.settings import Settings
+
+LAG_SECONDS = 30
+
+
+def doctor(data: Data = DEFAULT_DATA) -> None:
+    """Look at everything and say what is well and what is not; exit status 1 when something is not."""
+    settings, instance = settings_of(data)
+    if instance:
+        typer.echo(f"ok    an instance runs on {data}: {instance.url}, process {instance.pid}")
+    else:
+        typer.echo(f"note  no instance runs on {data}; the environment decides")
+    if not run(_look(settings)):
+        raise typer.Exit(1)
+
+
+async def _look(settings: Settings) -> bool:
+    well = True
+    for good, line in [
+        *_configuration(settings),
+        *await _kafka(settings),
+        *await _postgres(settings),
+        *await _http(settings),
+    ]:
+        typer.echo(("ok    " if good else "WRONG ") + line)
+        well = well and good
+    return well
+
+
+def _configuration(settings: Settings) -> Iterator[tuple[bool, str]]:
+    if not settings.secret and not settings.jwks:
+        yield False, "neither STARS_SECRET nor STARS_JWKS is set: no token can be verified"
+    if settings.secret and len(settings.secret.get_secret_value().encode()) < 32:
+        yield False, "STARS_SECRET is shorter than 32 bytes"
+    if not settings.erasure_key:
+        yield False, "STARS_ERASURE_KEY is not set: stand-ins of erased members would change with the signing secret"
+    if settings.discourse_secret and not settings.discourse_mapping:
+        yield False, "STARS_DISCOURSE_SECRET is set, but STARS_DISCOURSE_MAPPING is not: every delivery is ignored"
+
+
+async def _kafka(settings: Settings) -> list[tuple[bool, str]]:
+    if not settings.kafka:
+        return [(False, "Kafka: STARS_KAFKA is not set")]
+    try:
+        return [(True, f"Kafka answers at {settings.kafka}, cluster {await cluster_id(settings.kafka)}")]
+    except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
+        return [(False, f"Kafka at {settings.kafka} does not answer: {error}")]
+
+
+async def _postgres(settings: Settings) -> list[tuple[bool, str]]:
+    found: list[tuple[bool, str]] = []
+    for name in services.NAMES:
+        dsn = settings.postgres_of(name)
+        if not dsn:
+            found.append((False, f"{name}: STARS_POSTGRES is not set"))
+            continue
+        try:
+            connection = await asyncpg.connect(dsn, timeout=5)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            found.append((False, f"{name}: PostgreSQL does not answer: {error}"))
+            continue
+        try:
+            found += await _schema(connection, name)
+        finally:
+            await connection.close()
+    return found
+
+
+async def _schema(connection: Any, name: str) -> list[tuple[bool, str]]:
+    if connection.get_server_version().major < MINIMUM_VERSION:
+        return [(False, f"{name}: PostgreSQL {MINIMUM_VERSION} or newer is needed")]
+    missing = await pending(connection, name, services.migrations(name))
+    if missing:
+        return [(False, f"{name}: migrations are missing ({', '.join(missing)}): run `stars migrate {name}`")]
+    found = [(True, f"{name}: the schema is up to date")]
+    offsets = await connection.fetch(
+        f"SELECT stream, min(caught_up_at) AS at, bool_and(caught_up_at IS NOT NULL) AS all_read"
+        f" FROM {name}.consumer_offset GROUP BY stream ORDER BY stream"
+    )
+    now = datetime.now(UTC)
+    for row in offsets:
+        lag = (now - row["at"]).total_seconds() if row["all_read"] else None
+        if lag is None:
+            found.append((False, f"{name}: {row['stream']} was never read to its end"))
+        elif lag > LAG_SECONDS:
+            found.append(
+                (False, f"{name}: {row['stream']} was last read to its end {lag:.0f} s ago; does a worker run?")
+            )
+    if not offsets:
+        found.append((False, f"{name}: no worker has ever read a stream"))
+    waiting = await connection.fetchrow(
+        f"SELECT count(*) AS n, extract(epoch FROM now() - min(created_at)) AS age FROM {name}.outbox"
+    )
+    if waiting["n"] and waiting["age"] > LAG_SECONDS:
+        found.append((False, f"{name}: {waiting['n']} outgoing events wait, the oldest for {waiting['age']:.0f} s"))
+    dead = await connection.fetchval(f"SELECT count(*) FROM {name}.dead_letter")
+    if dead:
+        found.append((False, f"{name}: {dead} dead letters: look at `stars dead-letters list {name}`"))
+    return found
+
+
+async def _http(settings: Settings) -> list[tuple[bool, str]]:
+    if not settings.url:
+        return []
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            answer = await client.get(f"{settings.url.rstrip('/')}/readyz")
+        problems = [f"{name}: {line}" for name, lines in answer.json()["problems"].items() for line in lines]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return [(False, f"{settings.url} does not answer: {type(error).__name__}: {error}")]
+    return [(False, line) for line in problems] or [(True, f"{settings.url} is ready")]

@@ -1,0 +1,55 @@
+"""Dead letters: what a service could not apply, kept as it came, with the reason, until somebody decides."""
+
+import json
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from shared.messaging.kafka import REQUEST_TIMEOUT_MS
+from shared.messaging.outbox import SQL
+
+
+class DeadLetters:
+    """The dead letters of one service, over one connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def list(self, after: int, limit: int) -> Any:
+        """Letters with an id above ``after``, oldest first, without their values."""
+        return await self._connection.fetch(SQL.list_dead_letters, after, limit)
+
+    async def show(self, letter: int) -> Any:
+        """One letter whole, or None."""
+        return await self._connection.fetchrow(SQL.show_dead_letter, letter)
+
+    async def ids(self) -> Any:
+        """All ids."""
+        return [row["id"] for row in await self._connection.fetch(SQL.dead_letter_ids)]
+
+    async def drop(self, ids: Any) -> int:
+        """Delete letters; returns how many there were."""
+        return len(await self._connection.fetch(SQL.drop_dead_letters, ids))
+
+    async def replay(self, ids: Any, bootstrap: str) -> int:
+        """Send letters to their streams again, byte for byte, and delete them; returns how many.
+
+        Deleted only after Kafka has them all: a death in between sends them twice, which does no harm. Letters that
+        were emptied by an erasure have nothing to send, and stay.
+        """
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, enable_idempotence=False
+        )
+        await producer.start()
+        try:
+            async with self._connection.transaction():
+                rows = [
+                    row for row in await self._connection.fetch(SQL.take_dead_letters, ids) if row["value"] is not None
+                ]
+                for row in rows:
+                    headers = [(name, value.encode("latin-1")) for name, value in json.loads(row["headers"])]
+                    await producer.send_and_wait(row["stream"], row["value"], key=row["key"], headers=headers)
+                await self._connection.fetch(SQL.drop_dead_letters, [row["id"] for row in rows])
+        finally:
+            await producer.stop()
+        return len(rows)
