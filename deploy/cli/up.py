@@ -1,5 +1,6 @@
 """``stars up``: infrastructure, migrations, Kafka topics and all four services, in one process."""
 
+import asyncio
 import logging
 from typing import Annotated
 
@@ -58,12 +59,19 @@ async def _up(settings: Settings, instance: Instance, port: int) -> None:
         if created := await ensure_streams(found.kafka, settings.partitions, settings.kafka_replication):
             _say(f"Kafka: {len(created)} streams created")
 
-        def ready(url: str) -> None:
-            instance.ready(settings.url or url, found.kafka, found.postgres)
-            typer.echo(f"ready: {settings.url or url}")
-
         built = [services.build(name, settings) for name in services.NAMES]
-        await serve(create_process(built, settings), settings.host, port, ready=ready)
+        announcing: list[asyncio.Task[None]] = []
+
+        async def announce(url: str) -> None:
+            while any([await service.problems() for service in built]):
+                await asyncio.sleep(0.1)
+            instance.ready(url, found.kafka, found.postgres)
+            typer.echo(f"ready: {url}")
+
+        def listening(url: str) -> None:
+            announcing.append(asyncio.get_running_loop().create_task(announce(settings.url or url)))
+
+        await serve(create_process(built, settings), settings.host, port, ready=listening)
     shutdown_traces()
 
 

@@ -236,6 +236,7 @@ class _Download:
                 ) from error
 
     def one(self, jar: Jar) -> Path:
+        self._add(0)
         # A second attempt, as a file may be cut off by an earlier interruption, or Maven's own may be damaged.
         for context in self._contexts:
             artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()

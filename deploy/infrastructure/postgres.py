@@ -5,6 +5,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +52,10 @@ class EmbeddedPostgres:
         """Start the server, on new or earlier data, and return a superuser's DSN. Raises InfrastructureError."""
         binaries = _binaries()
         clear_leftovers(self._folder, ["postgres"])
+        if sys.platform == "linux":
+            # Nothing runs on it any more. In a restarted container another program may well have the process id that
+            # a killed server wrote here, and PostgreSQL would take that for itself and refuse to start.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = self._unprivileged()
         password = self._password(user)

@@ -83,9 +83,9 @@ class Facts:
         """
         connection = batch.transaction.connection
         alone = any(record.event.type in _ALIAS_TYPES for record in batch.records)
-        await connection.execute(SQL.exclusive_lock if alone else SQL.share_lock)
-        await connection.fetchrow(SQL.plan_for_batches)
-        fold = _Fold(await self._erase_now_and_before(connection, batch.records))
+        await connection.fetchrow(SQL.exclusive_lock if alone else SQL.share_lock)
+        somebody_was_erased = (await connection.fetchrow(SQL.plan_for_batches))["somebody_was_erased"]
+        fold = _Fold(await self._erasures(connection, batch.records, somebody_was_erased))
         for record in batch.records:
             fold.add(record)
         touched = fold.touched
@@ -105,17 +105,18 @@ class Facts:
         rows = await connection.fetch(SQL.aliases_of, "member", list(ids - found.keys()), [])
         return found | {row["id"]: row["root"] for row in rows}
 
-    async def _erase_now_and_before(self, connection: Any, records: list[Record]) -> "_Erasures":
+    async def _erasures(self, connection: Any, records: list[Record], somebody_was_erased: bool) -> "_Erasures":
         now = {
             record.event.data.member_id: self.stand_in(record.event.data.member_id)
             for record in records
             if record.event.type == _ERASED
         }
-        named = {id for record in records for id in _member_ids(record.event.data)}
-        stand_ins = {self.stand_in(id): id for id in named}
         if now:
             await connection.execute(SQL.write_erased, list(now.values()))
-        rows = await connection.fetch(SQL.erased_among, list(stand_ins)) if stand_ins else []
+        elif not somebody_was_erased:
+            return _Erasures({}, {})
+        stand_ins = {self.stand_in(id): id for id in {id for r in records for id in _member_ids(r.event.data)}}
+        rows = await connection.fetch(SQL.erased_among, list(stand_ins))
         return _Erasures({stand_ins[row["stand_in"]]: row["stand_in"] for row in rows}, now)
 
     async def _erase(self, connection: Any, erased: dict[str, str], touched: Touched) -> None:

@@ -105,6 +105,9 @@ class _Partition:
 class _State:
     partitions: dict[TopicPartition, _Partition] = field(default_factory=dict)
     generation: int = 0
+    joined: bool = False
+    outside_since: float = field(default_factory=time.monotonic)
+    ever_joined: bool = False
     busy: bool = False
     failures: int = 0
     last_error: str = ""
@@ -178,6 +181,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         found += [f"{at.topic}-{at.partition}: {p.stopped}" for at, p in state.partitions.items() if p.stopped]
         if state.failures >= 3:
             found.append(f"a batch has failed {state.failures} times and is tried again: {state.last_error}")
+        outside = time.monotonic() - state.outside_since
+        if not state.joined and (outside > 10 or not state.ever_joined):
+            found.append(f"not in the consumer group for {outside:.0f} s")
         silent = time.monotonic() - state.last_beat
         if silent > 15:
             found.append(f"no word from Kafka and PostgreSQL for {silent:.0f} s")
@@ -195,13 +201,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for at in revoked:
             metrics.CONSUMER_LAG.forget(service=self._service, stream=at.topic, partition=str(at.partition))
         self._state.partitions = {}
+        self._state.joined, self._state.outside_since = False, time.monotonic()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Pause, load our offsets, seek, resume: fetching begins before this is called, so pausing comes first."""
         self._state.generation += 1
         self._state.partitions = {}
+        self._state.joined = self._state.ever_joined = True
         if not assigned:
-            return
+            return  # more replicas than partitions: this one stands by
         self._kafka.pause(*assigned)
         for at in assigned:
             self._kafka.seek(at, 0)

@@ -14,6 +14,12 @@ from shared.contracts.envelope import CONTENT_TYPE
 
 REQUEST_TIMEOUT_MS = 15_000
 
+# Both say as warnings and errors what is meant (topics are made by us) or mends itself in a moment (a coordinator that
+# is still being elected). What matters is in `problems()` and on /readyz.
+_faststream_log = logging.getLogger("faststream")
+_faststream_log.addFilter(lambda record: record.levelno >= logging.ERROR)
+logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
+
 
 class KafkaUnavailable(Exception):
     """Kafka did not take a record in time. What was sent may be there or not: send it again with the same id."""
@@ -37,7 +43,7 @@ def create_broker(bootstrap: str, client: str) -> KafkaBroker:
         linger_ms=2,
         max_batch_size=131_072,
         graceful_timeout=10,
-        logger=logging.getLogger("faststream"),
+        logger=_faststream_log,
         log_level=logging.DEBUG,
         apply_types=False,
     )

@@ -4,29 +4,32 @@ Sources: Discourse's ``config/initializers/012-web_hook_events.rb`` (which event
 ``app/jobs/regular/emit_web_hook_event.rb`` (headers, retries), ``app/serializers/web_hook_*_serializer.rb`` (bodies),
 the plugin discourse-solved, and real deliveries recorded at the Fedora project.
 
-**Ids.** Discourse counts from 1 in every installation, so each id begins with the instance: HOST is its host name, with
-a port that is not its scheme's and a folder where it has them. Topics are ``HOST:t:123``, posts ``HOST:p:456``, users
-``HOST:u:7``, likes ``HOST:l:POST:GIVER`` (a like's identity is post and giver). The source is ``/discourse/HOST``.
+**Ids.** Discourse counts from 1 in every installation, so each id begins with the instance: HOST is its host name,
+with a port that is not its scheme's and a folder where it has them. Topics are ``HOST:t:123``, posts ``HOST:p:456``,
+users ``HOST:u:7``, likes ``HOST:l:POST:GIVER`` (a like's identity is post and giver). The source is
+``/discourse/HOST``.
 
-**Event ids** are made of meaning (what it is about, what happened, and the version or the state that the payload shows)
-and never of ``X-Discourse-Event-Id``, which is new in every retry. So a retry is the same event, and so is what the
-poller sees of the same thing.
+**Event ids** are made of meaning (what it is about, what happened, and the version or the state that the payload
+shows) and never of ``X-Discourse-Event-Id``, which is new in every retry. So a retry is the same event, and so is
+what the poller sees of the same thing.
 
 **Times.** What is created has its ``created_at``. An edit of a post has ``updated_at``, so that a late old edit
-loses. A deletion has ``deleted_at`` where the payload has it; it seldom does, being made before the deletion. All else
-(recovered, closed, accepted, liked, a topic's new title) says nothing of when, and gets the time of receipt. What that
-costs: when we were away for a first try, its retry comes 1, 6, 31 or 156 minutes after it and then wins over what
-happened in between. The poller looks at every changed topic again three hours later, when no retry can come, and
-says how it is. A time that is more than five minutes ahead of our clock becomes the time of receipt.
+loses. A deletion has ``deleted_at`` where the payload has it; it seldom does, being made before the deletion. All
+else (recovered, closed, accepted, liked, a topic's new title) says nothing of when, and gets the time of receipt.
+What that costs: when we were away for a first try, its retry comes 1, 6, 31 or 156 minutes after it and then wins
+over what happened in between. The poller looks at every changed topic again three hours later, when no retry can
+come, and says how it is. A time that is more than five minutes ahead of our clock becomes the time of receipt.
 
 **What counts.**
 
 - Only topics of ``archetype`` regular in a mapped category; private messages never get this far.
-- Post 1 is the topic, not a reply: its own events are ignored, but for its hiding. Likes of it are kudos on the topic.
-- ``post_type`` 1 is a reply; 4 (whisper) is an internal one; 3 (small action) is none; 2 (moderator action) is one when a
-  person wrote it: "add staff colour" turns a real answer into that type. With an ``action_code`` it is the system's note.
-- ``hidden``, ``user_deleted`` (an author's own deletion) and ``deleted_at`` are all the same: gone. A visible edit is a
-  restoration, for an author's edit is what ends the hiding of a flagged post.
+- Post 1 is the topic, not a reply: its own events are ignored, but for its hiding. Likes of it are kudos on the
+  topic.
+- ``post_type`` 1 is a reply; 4 (whisper) is an internal one; 3 (small action) is none; 2 (moderator action) is one
+  when a person wrote it: "add staff colour" turns a real answer into that type. With an ``action_code`` it is the
+  system's note.
+- ``hidden``, ``user_deleted`` (an author's own deletion) and ``deleted_at`` are all the same: gone. A visible edit is
+  a restoration, for an author's edit is what ends the hiding of a flagged post.
 - An unlisted topic (``visible`` false) is gone like a hidden one: that is how Discourse hides a flagged question.
 - An archived topic is closed: nobody can answer it.
 - Negative ids are bots; who is admin or moderator is staff; posts whose author no longer exists are left out.
@@ -148,7 +151,8 @@ def micros(at: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
+    """Short for some values."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
@@ -196,13 +200,13 @@ class Topic:
             closed,
             gone,
             deleted_at,
-            _digest(title, tags, category, closed, gone, *progress),
+            digest(title, tags, category, closed, gone, *progress),
         )
 
 
 @dataclass(frozen=True)
 class Post:
-    """A post as Discourse shows it, in a webhook or in public JSON, where ``regular`` and the category are the topic's."""
+    """A post as Discourse shows it. Public JSON leaves ``regular`` and the category to the topic."""
 
     id: int
     number: int
@@ -348,17 +352,20 @@ class Instance:
 
     def topic_is(self, topic: Topic, place: Place, at: datetime) -> list[Envelope]:
         """All that an edit may have changed: title, tags, and with the category space, kind and language."""
-        data = {"title": topic.title, "tags": topic.tags, "kind": place.kind, "language": place.language}
+        data: dict[str, Any] = {
+            "title": topic.title,
+            "tags": topic.tags,
+            "kind": place.kind,
+            "language": place.language,
+        }
         return [
-            self._of_topic("topic-edited", topic.id, f"edited:{_digest(topic.state, data)}", at, **data),
-            self._of_topic(
-                "topic-moved", topic.id, f"moved:{_digest(topic.state, place.space)}", at, space=place.space
-            ),
+            self._of_topic("topic-edited", topic.id, f"edited:{digest(topic.state, data)}", at, **data),
+            self._of_topic("topic-moved", topic.id, f"moved:{digest(topic.state, place.space)}", at, space=place.space),
         ]
 
-    def topic_opposite(self, type: str, number: int, state: str, at: datetime) -> Envelope:
+    def topic_opposite(self, type: str, number: int, state: str, at: datetime, backfill: bool = False) -> Envelope:
         """Closed, reopened, deleted or restored."""
-        return self._of_topic(type, number, f"{type.removeprefix('topic-')}:{state}", at)
+        return self._of_topic(type, number, f"{type.removeprefix('topic-')}:{state}", at, backfill)
 
     def reply_posted(self, post: Post, at: datetime, backfill: bool = False, again: bool = False) -> Envelope:
         """``again``: it has another author now, and this event stands over the one before."""
@@ -374,9 +381,11 @@ class Instance:
             visibility="internal" if post.type == WHISPER else "public",
         )
 
-    def reply_opposite(self, type: str, number: int, topic: int, state: str, at: datetime) -> Envelope:
+    def reply_opposite(
+        self, type: str, number: int, topic: int, state: str, at: datetime, backfill: bool = False
+    ) -> Envelope:
         """Deleted or restored."""
-        return self._of_post(type, number, topic, f"{type.removeprefix('reply-')}:{state}", at)
+        return self._of_post(type, number, topic, f"{type.removeprefix('reply-')}:{state}", at, backfill)
 
     def reply_moved(self, number: int, topic: int, before: int, at: datetime) -> Envelope:
         """To another topic."""
@@ -425,7 +434,7 @@ class Instance:
         email = _text(user, "email", 321)
         if _EMAIL.fullmatch(email):
             data["email"] = email
-        what = "registered" if type == "member-registered" else f"{type.removeprefix('member-')}:{_digest(data)}"
+        what = "registered" if type == "member-registered" else f"{type.removeprefix('member-')}:{digest(data)}"
         return self._event(type, f"{id}:{what}", at, f"member/{id}", data)
 
 
@@ -487,23 +496,23 @@ def events_of(
 ) -> Mapped:
     """The envelopes that one delivery comes to, or why it comes to none.
 
-    ``event_name`` and ``event_type`` are the headers ``X-Discourse-Event`` and ``X-Discourse-Event-Type``, ``instance`` is
-    ``X-Discourse-Instance``. They are not signed, only the body is: so where the event is known, what it is about is read
-    from under the root that belongs to it, and the header's type must agree. Raises Unreadable.
+    ``event_name`` and ``event_type`` are the headers ``X-Discourse-Event`` and ``X-Discourse-Event-Type``,
+    ``instance`` is ``X-Discourse-Instance``. They are not signed, only the body is: so where the event is known, what
+    it is about is read from under the root that belongs to it, and the header's type must agree. Raises Unreadable.
     """
     if event_type == "ping" or event_name == "ping":
         return Mapped([], "a ping")
-    known = _status_update if (status := _STATUS.fullmatch(event_name)) else None
-    root = "topic" if status else None
-    if (found := _EVENTS.get(event_name)) is not None:
-        root, known = found
-    if known is None or root is None:
+    found = _EVENTS.get(event_name)
+    if found is None and _STATUS.fullmatch(event_name):
+        found = ("topic", _status_update)
+    if found is None:
         return Mapped([], _IGNORED.get(event_name, "not an event that is known here"))
+    root, make = found
     if event_type != root:
         raise Unreadable(f"X-Discourse-Event-Type: {root} is what this event is about")
     try:
         delivery = _Delivery(event_name, Instance(instance), _object(body, root), received_at, categories)
-        return Mapped(known(delivery))
+        return Mapped(make(delivery))
     except _Ignored as why:
         return Mapped([], str(why))
 
@@ -651,7 +660,7 @@ _EVENTS: dict[str, tuple[str, Callable[[_Delivery], list[Envelope]]]] = {
     "post_liked": ("like", _post_liked),
     "accepted_solution": ("solved", _solution),
     "unaccepted_solution": ("solved", _solution),
-    **{name: ("user", _user) for name in _MEMBER},
+    **dict.fromkeys(_MEMBER, ("user", _user)),
 }
 
 _IGNORED = {

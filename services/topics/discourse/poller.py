@@ -1,30 +1,33 @@
 """The poller: what webhooks never say, from a Discourse's public JSON.
 
-Every ``discourse_poll_seconds`` it reads ``/latest.json`` and visits the topics whose row changed (``/t/ID.json``, further posts
-by ``/t/ID/posts.json?post_ids[]=``), and a few others in turn. It compares what it sees with what it saw before, and says
-the difference with the same envelopes and ids as the webhooks (``mapping``): what both say falls out.
+Every ``discourse_poll_seconds`` it reads ``/latest.json`` and visits the topics whose row changed (``/t/ID.json``,
+further posts by ``/t/ID/posts.json?post_ids[]=``), and a few others in turn. It compares what it sees with what it
+saw before, and says the difference with the same envelopes and ids as the webhooks (``mapping``): what both say falls
+out.
 
 What it finds:
 
-- **missed deliveries**: topics, replies, deletions, hidings, restorations, closes, solutions, edits of title, tags, category;
-- **moved posts**: a known post in another topic's stream, or one that vanished and that ``/posts/ID.json`` shows elsewhere.
-  A reply that became post 1 of a topic is no reply any more, and is deleted as one. Discourse copies a topic's first
-  post when it moves it, so that this one is a deletion and a new post there too. A merge is many moves;
-- **un-likes**: where the number of a reply's likes differs from the one before, ``/post_action_users.json`` names who likes it
-  now. One like taken back and another given between two visits leave the number as it was, and are not seen until it
-  changes; of more than 200 likers only the first are named, and then nothing is revoked; a plugin that hides the
-  list hides un-likes. Likes of post 1 are left to the webhook: they earn nothing;
+- **missed deliveries**: topics, replies, deletions, hidings, restorations, closes, solutions, edits of title, tags,
+  category;
+- **moved posts**: a known post in another topic's stream, or one that vanished and that ``/posts/ID.json`` shows
+  elsewhere. A reply that became post 1 of a topic is no reply any more, and is deleted as one. Discourse copies a
+  topic's first post when it moves it, so that this one is a deletion and a new post there too. A merge is many moves;
+- **un-likes**: where the number of a reply's likes differs from the one before, ``/post_action_users.json`` names who
+  likes it now. One like taken back and another given between two visits leave the number as it was, and are not seen
+  until it changes; of more than 200 likers only the first are named, and then nothing is revoked; a plugin that hides
+  the list hides un-likes. Likes of post 1 are left to the webhook: they earn nothing;
 - **late retries**: a topic that changed is visited again three hours later, after the last retry that could bring old
   content, and its title, tags, space, state and the replies that came or went are said once more.
 
 What cannot be known: when a like or an acceptance that no webhook told of happened. It is put right after the last
-visit that did not show it (on a first visit: at the post's creation), the earliest moment that it can be. So a webhook's
-own time stands wherever both speak. What anonymous visitors cannot see is not there: a topic that moved into a private
-or unmapped category is deleted here, and restored when it returns. What is seen for the first time and is older
-than two days is history (``backfill``). Accounts are not polled: their addresses are not public.
+visit that did not show it (on a first visit: at the post's creation), the earliest moment that it can be. So a
+webhook's own time stands wherever both speak. What anonymous visitors cannot see is not there: a topic that moved
+into a private or unmapped category is deleted here, and restored when it returns. What is seen for the first time and
+is older than two days is history (``backfill``). Accounts are not polled: their addresses are not public.
 
-It is a polite guest: a pause before each request, a bound on requests a poll, ETags, ``Retry-After`` honoured (capped at a
-day), longer and longer pauses after failures, bounded bodies and time, redirects followed on the same origin alone.
+It is a polite guest: a pause before each request, a bound on requests a poll, ETags, ``Retry-After`` honoured (capped
+at a day), longer and longer pauses after failures, bounded bodies and time, redirects followed on the same origin
+alone.
 """
 
 import asyncio
@@ -48,7 +51,7 @@ from services.topics.discourse.mapping import (
     Post,
     Topic,
     Unreadable,
-    _digest,
+    digest,
     micros,
     not_ahead,
     whole,
@@ -104,13 +107,16 @@ class PostSeen(BaseModel):
 
 
 class TopicSeen(BaseModel):
-    """A topic as it was when it was last visited; ``row`` is how the list shows it, ``done`` how it did when visited."""
+    """A topic when last visited; ``row`` is how the list shows it, ``done`` how it did when it was visited."""
 
     row: str = ""
     done: str = ""
     bumped: str = ""
     seen: int | None = None
+    tried: int = 0
     again: int | None = None
+    later: bool = False
+    """It changed once more since it was decided when to look again."""
     more: bool = False
     etag: str | None = None
     told: bool = False
@@ -363,8 +369,8 @@ class _Poll:
             except _Odd as odd:
                 log.warning("topic %d of the Discourse cannot be read: %s", number, odd)
                 kept = self.state.topics[number]
-                kept.seen, kept.done = kept.seen or 0, kept.row
-                kept.again = None
+                kept.tried, kept.done, kept.more = micros(visit.at), kept.row, False
+                kept.again = None if kept.again is None else micros(visit.at + timedelta(hours=1))
                 continue
             if not await self._say(number, visit.envelopes):
                 return
@@ -375,19 +381,22 @@ class _Poll:
     async def _say(self, number: int, envelopes: list[Envelope]) -> bool:
         """Publish; False ends the poll."""
         for begin in range(0, len(envelopes), 100):
+            some = envelopes[begin : begin + 100]
             try:
-                await self.publish(envelopes[begin : begin + 100])
+                await self.publish(some)
             except Problem as problem:
-                if problem.status == 400:
-                    # A refusal is for ever, and must not hold up the rest; the door's words name fields, not values.
-                    log.error("events of topic %d of the Discourse were refused: %s", number, problem.members)
-                    continue
-                log.warning("the poll of the Discourse ends early: its events could not be published")
-                return False
+                if problem.status != 400:
+                    log.warning("the poll of the Discourse ends early: its events could not be published")
+                    return False
+                # The door takes all or nothing; a refusal is for ever, and must not hold up the rest.
+                if len(some) == 1:
+                    log.error("an event %s of topic %d of the Discourse was refused", some[0]["type"], number)
+                elif not all([await self._say(number, [one]) for one in some]):
+                    return False
         return True
 
     async def _list(self) -> None:
-        mapping = _digest(sorted((id, place.model_dump()) for id, place in self.categories.items()))
+        mapping = digest(sorted((id, place.model_dump()) for id, place in self.categories.items()))
         if mapping != self.state.mapping:
             self.state.mapping, self.state.etag = mapping, None
         etag = None
@@ -418,7 +427,7 @@ class _Poll:
         known = self.state.topics.get(number)
         if known is None and (row.get("archetype", "regular") != "regular" or category not in self.categories):
             return False
-        shown = _digest([row.get(name) for name in _ROW])
+        shown = digest([row.get(name) for name in _ROW])
         if known is None:
             known = self.state.topics[number] = TopicSeen()
         changed = known.row != shown
@@ -436,11 +445,11 @@ class _Poll:
     def _next_visits(self) -> list[int]:
         now = micros(self.now())
         topics = self.state.topics
-        changed = [id for id, topic in topics.items() if topic.row != topic.done or topic.seen is None]
+        changed = [id for id, topic in topics.items() if topic.row != topic.done]
         changed.sort(key=lambda id: topics[id].bumped, reverse=True)
         due = [id for id, topic in topics.items() if topic.more or (topic.again is not None and topic.again <= now)]
-        due.sort(key=lambda id: topics[id].seen or 0)
-        in_turn = sorted(topics, key=lambda id: topics[id].seen or 0)
+        due.sort(key=lambda id: topics[id].tried)
+        in_turn = sorted(topics, key=lambda id: topics[id].tried)
         chosen = list(dict.fromkeys(changed + due))[:MOST_VISITS]
         others = [id for id in in_turn if id not in set(chosen)][: min(IN_TURN, MOST_VISITS - len(chosen))]
         return chosen + others
@@ -470,8 +479,8 @@ class _Visit:
     def __init__(self, poll: _Poll, number: int, topic: TopicSeen) -> None:
         self.poll, self.instance, self.number, self.topic = poll, poll.instance, number, topic
         self.envelopes: list[Envelope] = []
-        self.leaving: list[tuple[int, int, PostSeen | None]] = []
-        """Posts that moved: their number, the topic they left, and how they are where they arrived (None: another)."""
+        self.moves: list[tuple[int, int, int, PostSeen]] = []
+        """Posts that moved: their id, from where to where, and how they are there."""
         # Before the request: what a webhook says while we read is newer than what we read.
         self.at = poll.now()
         self.before = None if topic.seen is None else EPOCH + timedelta(microseconds=topic.seen)
@@ -482,7 +491,8 @@ class _Visit:
         settling = topic.again is not None and topic.again <= micros(self.at)
         fresh = settling or topic.more or topic.gone or not topic.told
         answer = await self.poll.guest.get(f"/t/{self.number}.json", etag=None if fresh else topic.etag)
-        topic.seen, topic.done, topic.more = micros(self.at), topic.row, False
+        topic.seen = topic.tried = micros(self.at)
+        topic.done, topic.more = topic.row, False
         if answer.status == 304:
             return
         topic.etag = answer.etag
@@ -507,25 +517,26 @@ class _Visit:
         await self._replies(stream, posts, settling)
         self._solution(answer.body, shown)
         if settling:
-            topic.again = None
-        elif changed or self.envelopes:
-            old = not changed and all(envelope.get("backfill") for envelope in self.envelopes)
-            topic.again = topic.again if old else micros(self.at + SETTLED)
+            topic.again = micros(self.at + SETTLED) if topic.later else None
+            topic.later = False
+        elif changed or any(not envelope.get("backfill") for envelope in self.envelopes):
+            topic.later = topic.again is not None
+            topic.again = topic.again or micros(self.at + SETTLED)
         if topic.more:
             topic.etag = None
 
     def keep(self) -> None:
         """What was said is now known."""
         topics, home = self.poll.state.topics, self.poll.home
-        for number, left, arrived in self.leaving:
-            if left in topics:
-                topics[left].posts.pop(number, None)
-            self.topic.posts.pop(number, None)
-            home.pop(number, None)
-            if arrived is not None:
-                self.topic.posts[number] = arrived
         topics[self.number] = self.topic
         home.update(dict.fromkeys(self.topic.posts, self.number))
+        for id, left, arrived, seen in self.moves:
+            if left in topics:
+                topics[left].posts.pop(id, None)
+            home.pop(id, None)
+            if arrived in topics:
+                topics[arrived].posts.setdefault(id, seen)
+                home[id] = arrived
 
     def _leave(self) -> None:
         """It is not to be seen any more."""
@@ -534,8 +545,8 @@ class _Visit:
         self.topic.gone = True
         self.topic.again = None
 
-    def _say_topic(self, type: str, state: str) -> None:
-        self.envelopes.append(self.instance.topic_opposite(type, self.number, state, self.at))
+    def _say_topic(self, type: str, state: str, backfill: bool = False) -> None:
+        self.envelopes.append(self.instance.topic_opposite(type, self.number, state, self.at, backfill))
 
     def _is_history(self, at: datetime) -> bool:
         return self.at - at > HISTORY
@@ -543,19 +554,20 @@ class _Visit:
     def _topic(self, shown: Topic, settling: bool) -> bool:
         """Say what changed of the topic itself; whether it was news and not history."""
         topic, place = self.topic, self.poll.categories[shown.category_id or 0]
-        content = _digest(shown.title, shown.tags, place.model_dump())
-        news = False
+        content = digest(shown.title, shown.tags, place.model_dump())
+        news, history = False, False
         if not topic.told:
             at = not_ahead(shown.created_at, self.at)
-            self.envelopes.append(self.instance.topic_created(shown, place, at, self._is_history(at)))
-            news = not self._is_history(at)
+            history = self._is_history(at)
+            self.envelopes.append(self.instance.topic_created(shown, place, at, history))
+            news = not history
         elif settling or topic.content != content:
             self.envelopes += self.instance.topic_is(shown, place, self.at)
             news = True
         if topic.gone or (settling and topic.told):
             self._say_topic("topic-restored", shown.state)
         if topic.closed != shown.closed or (settling and topic.told):
-            self._say_topic("topic-closed" if shown.closed else "topic-reopened", shown.state)
+            self._say_topic("topic-closed" if shown.closed else "topic-reopened", shown.state, history)
         news = news or topic.gone or (topic.told and topic.closed != shown.closed)
         topic.told, topic.gone, topic.closed = True, False, shown.closed
         topic.content, topic.state = content, shown.state
@@ -570,16 +582,15 @@ class _Visit:
             except (Unreadable, AttributeError):
                 continue
 
-    async def _replies(
-        self, stream: dict[str, Any], posts: list[tuple[Post, dict[str, Any]]], settling: bool
-    ) -> None:
+    async def _replies(self, stream: dict[str, Any], posts: list[tuple[Post, dict[str, Any]]], settling: bool) -> None:
         ids = stream.get("stream")
         whole_stream = [id for id in ids if isinstance(id, int)] if isinstance(ids, list) else []
         shown = {post.id for post, _ in posts}
         known = self.topic.posts
         unknown = [id for id in reversed(whole_stream) if id not in known and id not in shown]
         others = sorted(
-            (id for id in whole_stream if id in known and id not in shown), key=lambda id: (known[id].seen, -id)
+            (id for id in whole_stream if id in known and id not in shown),
+            key=lambda id: (not known[id].gone, known[id].seen, -id),
         )
         self.topic.more = len(unknown) > CHUNK * MOST_CHUNKS
         wanted = (unknown + others)[: CHUNK * MOST_CHUNKS]
@@ -604,13 +615,17 @@ class _Visit:
         left = self.poll.home.get(post.id)
         if seen is None and left is not None and left != self.number:
             seen = self.poll.state.topics[left].posts[post.id].model_copy(deep=True)
-            self.leaving.append((post.id, left, seen))
+            self.moves.append((post.id, left, self.number, seen))
             if seen.reply:
                 self.envelopes.append(self.instance.reply_moved(post.id, self.number, left, self.at))
         is_reply = post.why_no_reply() is None
         if seen is None:
             seen = PostSeen(
-                number=post.number, author=post.author, state=post.state, created=micros(post.created_at), reply=is_reply
+                number=post.number,
+                author=post.author,
+                state=post.state,
+                created=micros(post.created_at),
+                reply=is_reply,
             )
             if is_reply:
                 self._first_seen(post)
@@ -629,7 +644,7 @@ class _Visit:
         at = not_ahead(post.created_at, self.at)
         self.envelopes.append(self.instance.reply_posted(post, at, self._is_history(at)))
         if post.gone:
-            self._opposite("reply-deleted", post)
+            self._opposite("reply-deleted", post, self._is_history(at))
 
     def _seen_again(self, post: Post, seen: PostSeen, settling: bool) -> None:
         if not seen.reply or seen.author != post.author:
@@ -643,8 +658,8 @@ class _Visit:
         if settling:
             seen.wavered = False
 
-    def _opposite(self, type: str, post: Post) -> None:
-        self.envelopes.append(self.instance.reply_opposite(type, post.id, post.topic_id, post.state, self.at))
+    def _opposite(self, type: str, post: Post, backfill: bool = False) -> None:
+        self.envelopes.append(self.instance.reply_opposite(type, post.id, post.topic_id, post.state, self.at, backfill))
 
     async def _vanished(self, missing: list[int]) -> None:
         self.topic.more = self.topic.more or len(missing) > MOST_VANISHED
@@ -660,20 +675,13 @@ class _Visit:
                 self.envelopes.append(self.instance.reply_moved(id, post.topic_id, self.number, self.at))
                 if post.number == 1:
                     self._opposite("reply-deleted", post)
-                self._hand_over(post, seen)
+                seen.number, seen.reply = post.number, post.why_no_reply() is None
+                self.moves.append((id, self.number, post.topic_id, seen))
             elif post is None or post.gone:
                 self.envelopes.append(
                     self.instance.reply_opposite("reply-deleted", id, self.number, seen.state, self.at)
                 )
                 seen.gone = seen.wavered = True
-
-    def _hand_over(self, post: Post, seen: PostSeen) -> None:
-        """Where it is now has it said already, and goes on from how it was here."""
-        self.leaving.append((post.id, self.number, None))
-        elsewhere = self.poll.state.topics.get(post.topic_id)
-        if elsewhere is not None and post.id not in elsewhere.posts:
-            seen.number, seen.reply = post.number, post.why_no_reply() is None
-            self.arriving.append((post.id, post.topic_id, seen))
 
     async def _likes(self, post: Post, of: dict[str, Any], seen: PostSeen) -> None:
         count = _like_count(of)
@@ -700,9 +708,7 @@ class _Visit:
         at = self._earliest(post.created_at)
         for giver in new:
             self.envelopes.append(
-                self.instance.kudos(
-                    "kudos-given", post.id, post.number, post.topic_id, giver, at, self._is_history(at)
-                )
+                self.instance.kudos("kudos-given", post.id, post.number, post.topic_id, giver, at, self._is_history(at))
             )
         for giver in gone:
             self.envelopes.append(
@@ -723,7 +729,6 @@ class _Visit:
             number = accepted.get("post_number")
             solved = next((id for id, post in self.topic.posts.items() if post.number == number and post.reply), None)
             if solved is None:
-                self.topic.more = self.topic.more or number != 1
                 return
         if solved == self.topic.solved:
             return
@@ -731,9 +736,7 @@ class _Visit:
             seen = self.topic.posts[solved]
             at = self._earliest(EPOCH + timedelta(microseconds=seen.created))
             self.envelopes.append(
-                self.instance.solution(
-                    "solution-accepted", solved, self.number, seen.state, at, self._is_history(at)
-                )
+                self.instance.solution("solution-accepted", solved, self.number, seen.state, at, self._is_history(at))
             )
         elif self.topic.solved is not None:
             left = self.topic.posts.get(self.topic.solved)
