@@ -1,30 +1,37 @@
 """What tests share: real PostgreSQL and Kafka, found or started once a run."""
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from deploy.infrastructure import InfrastructureError
 from services.topics import app as topics_app
 from shared.postgres import migrate
 from shared.postgres.pool import connect
+from tests.infrastructure import Running, start_for_tests
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The DSN of a PostgreSQL for this run."""
-    yield os.environ["STARS_POSTGRES"]
+def infrastructure() -> Iterator[Running]:
+    """Kafka and PostgreSQL for this run."""
+    try:
+        running = start_for_tests()
+    except InfrastructureError as error:
+        pytest.skip(f"no Kafka and PostgreSQL to be had here: {error}")
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")
-async def database(postgres_server: str) -> AsyncIterator[str]:
+async def database(infrastructure: Running) -> AsyncIterator[str]:
     """The DSN of a database of this run's own."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_server)
+    admin = await asyncpg.connect(infrastructure.postgres)
     await admin.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.replace("/postgres?", f"/{name}?")
+    yield urlsplit(infrastructure.postgres)._replace(path=f"/{name}").geturl()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 

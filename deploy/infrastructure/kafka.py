@@ -273,7 +273,9 @@ def _central() -> str:
             url = (mirror.findtext("{*}url") or "").strip()
             if url and "!central" not in of and {"central", "*", "external:*"} & set(of):
                 return url.rstrip("/")
-    return "https://repo.maven.apache.org/maven2"
+    from jgo.constants import MAVEN_CENTRAL_URL
+
+    return str(MAVEN_CENTRAL_URL)
 
 
 def _java() -> str:
