@@ -9,7 +9,8 @@ app = typer.Typer(
     name="stars",
     help="Constellation: run a help forum's super-user programme.\n\n"
     "`stars up` starts everything on this machine. The other commands find a running instance by its data folder "
-    "(--data, STARS_DATA), or work on another one by environment (STARS_URL, STARS_KAFKA, STARS_POSTGRES, STARS_SECRET).",
+    "(--data, STARS_DATA), or work on another one by environment (STARS_URL, STARS_KAFKA, STARS_POSTGRES, "
+    "STARS_SECRET).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

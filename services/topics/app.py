@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from services.topics.api import router
+from services.topics import api, pages
 from services.topics.claims import Claims
 from services.topics.clock import Clock
 from services.topics.consumer import STREAMS, TopicsConsumer
@@ -37,7 +37,8 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
         version,
     )
     if http:
-        app.include_router(router(runtime, report, Claims(runtime.outbox, facts)))
+        app.include_router(api.router(runtime, report, Claims(runtime.outbox, facts)))
+        app.include_router(pages.router(runtime, report))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -88,6 +88,13 @@ class Columns:
             return created, response, target
         return created[mask], response[mask], target[mask]
 
+    def largest_spaces(self, most: int) -> list[str]:
+        """The spaces with the most topics, largest first."""
+        counted = self._arrays["space"][: self._size][self._arrays["created"][: self._size] != _NOT_COUNTED]
+        sizes = np.bincount(counted, minlength=len(self._numbers))
+        names = [(int(sizes[number]), name) for name, number in self._numbers.items() if name is not None]
+        return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1].encode()))[:most] if size]
+
     def _place(self, topic_id: str) -> int:
         place = self._row_of.get(topic_id)
         if place is None:
@@ -145,6 +152,13 @@ class Report:
         async with self._lock:
             await self._follow()
             return await asyncio.to_thread(self._compute, scope, as_of, every)
+
+    async def by_space(self, as_of: datetime, most: int) -> list[tuple[str, dict[str, Any]]]:
+        """The figures of the largest spaces."""
+        async with self._lock:
+            await self._follow()
+            names = self._columns.largest_spaces(most)
+            return [(n, await asyncio.to_thread(self._compute, Scope(space=n), as_of, None)) for n in names]
 
     def _compute(self, scope: Scope, as_of: datetime, every: Every | None) -> dict[str, Any]:
         instant = microseconds(as_of)

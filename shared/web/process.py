@@ -19,6 +19,7 @@ from shared.observability import in_service
 from shared.settings import Settings
 from shared.web.auth import Authenticator
 from shared.web.middleware import BodyLimit, Errors, EventStreams, Observed, PlainInput, RateLimit, SecurityHeaders
+from shared.web.pages import STYLESHEET, STYLESHEET_PATH, page
 from shared.web.problems import add_problem_handlers
 from shared.web.service import OPENAPI_PATH, Service
 
@@ -75,6 +76,7 @@ class Process:
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
             Route("/", self._index),
+            Route(STYLESHEET_PATH, self._stylesheet),
             Route("/livez", self._livez),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
@@ -103,15 +105,18 @@ class Process:
                     await _close(context, deadline)
 
     async def _index(self, _: Request) -> Response:
-        items = "".join(
-            f'<li><a href="/{name}/">{name}</a>: <a href="/{name}{OPENAPI_PATH}">OpenAPI</a></li>'
-            for name in (html.escape(service.name) for service in self._services)
-        )
-        return HTMLResponse(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width"><title>Constellation</title></head>'
-            f"<body><h1>Constellation</h1><ul>{items}</ul></body></html>"
-        )
+        items = "".join(f"<li>{self._link(service)}</li>" for service in self._services)
+        return HTMLResponse(page("Services", f"<h2>Services</h2><ul>{items}</ul>"))
+
+    @staticmethod
+    def _link(service: Service) -> str:
+        name = html.escape(service.name)
+        has_page = any(getattr(route, "path", None) == "/" for route in service.app.routes)
+        first = f'<a href="/{name}/">{name}</a>' if has_page else name
+        return f'{first} <a class="quiet" href="/{name}{OPENAPI_PATH}">OpenAPI</a>'
+
+    async def _stylesheet(self, _: Request) -> Response:
+        return Response(STYLESHEET, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
     async def _livez(self, _: Request) -> Response:
         """The event loop turns, or nobody would answer."""

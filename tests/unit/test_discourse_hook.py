@@ -161,7 +161,9 @@ def test_signed_takes_nothing_for_a_signature() -> None:
     assert signed(b"s", b"", "sha256=" + hmac.new(b"s", b"", hashlib.sha256).hexdigest())
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"\xff", b'{"topic": NaN}', b"[" * 100_000, b'{"topic": {}}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"null", b"\xff", b'{"topic": NaN}', b"[" * 100_000, b'{"topic": {}}']
+)
 async def test_an_unreadable_body(door: Door, raw: bytes) -> None:
     answer = await door.post("topic_created", raw)
     assert answer.status_code == 400

@@ -1,5 +1,6 @@
 """From Discourse's deliveries to events, and the file that says what its categories are."""
 
+import contextlib
 import copy
 import json
 import os
@@ -18,7 +19,9 @@ from services.topics.ingestion import check
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 HOST = "forum.example.com"
 URL = f"https://{HOST}"
-CATEGORIES = Categories.parse({"97": {"space": "english", "language": "en"}, "7": {"space": "lounge", "kind": "discussion"}})
+CATEGORIES = Categories.parse(
+    {"97": {"space": "english", "language": "en"}, "7": {"space": "lounge", "kind": "discussion"}}
+)
 
 TOPIC: dict[str, Any] = {
     "id": 31739,
@@ -202,7 +205,12 @@ def test_whispers_are_internal() -> None:
 
 def test_staff_colour_is_an_answer_and_the_systems_note_is_none() -> None:
     assert only("post_created", POST | {"post_type": 2})["type"] == "reply-posted"
-    for change in ({"post_type": 2, "action_code": "split_topic"}, {"post_type": 3}, {"post_type": 9}, {"user_id": None}):
+    for change in (
+        {"post_type": 2, "action_code": "split_topic"},
+        {"post_type": 3},
+        {"post_type": 9},
+        {"user_id": None},
+    ):
         assert deliver("post_created", POST | change).ignored
 
 
@@ -220,7 +228,10 @@ def test_hidden_works_like_a_deletion_and_visible_again_like_a_restoration(chang
     assert gone["time"] == (change.get("deleted_at") or "2026-11-22T09:30:00Z")
     back = only("post_edited", POST | {"version": 3, "updated_at": "2026-11-22T09:45:00Z"})
     assert (back["type"], back["time"]) == ("reply-restored", "2026-11-22T09:45:00Z")
-    assert [one["type"] for one in deliver("post_created", POST | change).envelopes] == ["reply-posted", "reply-deleted"]
+    assert [one["type"] for one in deliver("post_created", POST | change).envelopes] == [
+        "reply-posted",
+        "reply-deleted",
+    ]
 
 
 def test_a_late_old_edit_restores_nothing() -> None:
@@ -328,7 +339,10 @@ def test_everything_else_is_ignored_with_a_reason(name: str, type: str) -> None:
 
 def all_deliveries() -> list[tuple[str, dict[str, Any]]]:
     return [
-        *((f"topic_{what}", TOPIC) for what in ("created", "edited", "destroyed", "recovered", "closed_status_updated")),
+        *(
+            (f"topic_{what}", TOPIC)
+            for what in ("created", "edited", "destroyed", "recovered", "closed_status_updated")
+        ),
         *((f"post_{what}", POST) for what in ("created", "edited", "destroyed", "recovered")),
         ("post_liked", {"post": POST, "user": {"id": 5}}),
         ("accepted_solution", POST),
@@ -345,14 +359,19 @@ def test_a_retry_is_the_same_event_and_different_things_are_different_events() -
         ids += [one["id"] for one in first.envelopes]
     assert len(ids) == len(set(ids))
     elsewhere = [
-        one["id"] for name, about in all_deliveries() for one in deliver(name, about, instance="https://b.example").envelopes
+        one["id"]
+        for name, about in all_deliveries()
+        for one in deliver(name, about, instance="https://b.example").envelopes
     ]
     assert not set(ids) & set(elsewhere)
 
 
 def test_another_version_is_another_event() -> None:
     assert only("post_edited", POST)["id"] != only("post_edited", POST | {"version": 3})["id"]
-    assert deliver("topic_edited", TOPIC).envelopes[0]["id"] != deliver("topic_edited", TOPIC | {"title": "B"}).envelopes[0]["id"]
+    assert (
+        deliver("topic_edited", TOPIC).envelopes[0]["id"]
+        != deliver("topic_edited", TOPIC | {"title": "B"}).envelopes[0]["id"]
+    )
 
 
 def test_a_clock_far_ahead_is_brought_back_to_ours() -> None:
@@ -372,10 +391,13 @@ def test_instances(address: str, place: str) -> None:
     assert Instance(address).place == place
 
 
-@pytest.mark.parametrize(
-    "address", ["", "forum", "ftp://a.example", "https://a b", "https://u:p@a.example", "https://é.example", "https://a:x"]
-    + ["https://a.example/?q", "javascript:alert(1)", "https://[::1", "https://" + "a" * 300, "https://a.example/a:b"]
+NO_INSTANCES = (
+    *("", "forum", "ftp://a.example", "https://a b", "https://u:p@a.example", "https://é.example", "https://a:x"),
+    *("https://a.example/?q", "javascript:alert(1)", "https://[::1", f"https://{'a' * 300}", "https://a.example/a:b"),
 )
+
+
+@pytest.mark.parametrize("address", NO_INSTANCES)
 def test_what_is_no_instance_is_unreadable(address: str) -> None:
     with pytest.raises(Unreadable):
         deliver("topic_created", TOPIC, instance=address)
@@ -388,7 +410,9 @@ def test_the_unsigned_header_must_agree_with_the_event() -> None:
         events_of("topic_created", "topic", URL, {"post": POST}, NOW, CATEGORIES)
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.none()) | st.just({})
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.none()) | st.just({})
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -396,13 +420,11 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 def test_whatever_a_field_holds_it_is_readable_or_not_and_the_door_takes_it(which: Any, data: st.DataObject) -> None:
     name, about = which
     about = copy.deepcopy(about)
-    target = about["post"] if "post" in about else about
+    target = about.get("post", about)
     for field in data.draw(st.lists(st.sampled_from(sorted(target)), max_size=3)):
         target[field] = data.draw(SCALARS)
-    try:
+    with contextlib.suppress(Unreadable):
         deliver(name, about)
-    except Unreadable as error:
-        assert str(error)
 
 
 # --- real deliveries ---

@@ -76,6 +76,8 @@ MOST_TOPICS = 500
 CHUNK = 20
 MOST_CHUNKS = 5
 MOST_VANISHED = 20
+MOST_BORNE = 2
+"""Pages at which the site may fail before a poll ends."""
 MOST_BYTES = 5 * 1024 * 1024
 MOST_SECONDS = 30
 HISTORY = timedelta(days=2)
@@ -114,6 +116,8 @@ class TopicSeen(BaseModel):
     bumped: str = ""
     seen: int | None = None
     tried: int = 0
+    failed: int = 0
+    """How often in a row the site failed at it: others come first."""
     again: int | None = None
     later: bool = False
     """It changed once more since it was decided when to look again."""
@@ -169,11 +173,11 @@ class PostgresPollStore:
 
 
 class _Stop(Exception):
-    """No more requests in this poll. ``wait`` says for how long, None where only the bound is reached."""
+    """No more requests in this poll, and none for ``wait``; ``failed`` is the site's doing, ``asked`` its wish."""
 
-    def __init__(self, why: str, wait: timedelta | None = None, failed: bool = False) -> None:
+    def __init__(self, why: str, wait: timedelta | None = None, failed: bool = False, asked: bool = False) -> None:
         super().__init__(why)
-        self.wait, self.failed = wait, failed
+        self.wait, self.failed, self.asked = wait, failed, asked
 
 
 class _Odd(Exception):
@@ -250,7 +254,7 @@ class _Guest:
     async def _read(self, response: httpx.Response) -> _Answer:
         status = response.status_code
         if status == 429 or (status == 503 and "retry-after" in response.headers):
-            raise _Stop(str(status), _retry_after(response.headers.get("retry-after"), self._now()), failed=True)
+            raise _Stop(str(status), _retry_after(response.headers.get("retry-after"), self._now()), True, True)
         if status >= 500:
             raise _Stop(str(status), failed=True)
         if status == 304 or status in _GONE:
@@ -352,6 +356,7 @@ class _Poll:
         self.categories, self.publish, self.now = categories, publish, now
         self.home = {number: topic for topic, seen in state.topics.items() for number in seen.posts}
         """Post -> the topic in which it was last seen."""
+        self.borne = 0
 
     async def run(self) -> None:
         """Raises _Stop."""
@@ -372,11 +377,27 @@ class _Poll:
                 kept.tried, kept.done, kept.more = micros(visit.at), kept.row, False
                 kept.again = None if kept.again is None else micros(visit.at + timedelta(hours=1))
                 continue
+            except _Stop:
+                kept = self.state.topics[number]
+                kept.tried, kept.failed = micros(visit.at), kept.failed + 1
+                self._bear()
+                continue
             if not await self._say(number, visit.envelopes):
                 return
             visit.keep()
             if self.guest.stopped is not None:
-                raise self.guest.stopped
+                topic.failed += 1
+                self._bear()
+            else:
+                topic.failed = 0
+
+    def _bear(self) -> None:
+        """One broken page does not spoil a poll; more, or the wish to be left alone, end it. Raises _Stop."""
+        stop = self.guest.stopped
+        if stop is None or stop.asked or not stop.failed or self.borne >= MOST_BORNE:
+            raise stop or _Stop("stopped")
+        self.borne += 1
+        self.guest.stopped = None
 
     async def _say(self, number: int, envelopes: list[Envelope]) -> bool:
         """Publish; False ends the poll."""
@@ -448,7 +469,8 @@ class _Poll:
         changed = [id for id, topic in topics.items() if topic.row != topic.done]
         changed.sort(key=lambda id: topics[id].bumped, reverse=True)
         due = [id for id, topic in topics.items() if topic.more or (topic.again is not None and topic.again <= now)]
-        due.sort(key=lambda id: topics[id].tried)
+        changed.sort(key=lambda id: topics[id].failed)
+        due.sort(key=lambda id: (topics[id].failed, topics[id].tried))
         in_turn = sorted(topics, key=lambda id: topics[id].tried)
         chosen = list(dict.fromkeys(changed + due))[:MOST_VISITS]
         others = [id for id in in_turn if id not in set(chosen)][: min(IN_TURN, MOST_VISITS - len(chosen))]

@@ -1,0 +1,43 @@
+"""``python -m tests.load [throughput|report|latency|import|all] [--quick]``: speed, measured on this machine.
+
+Everything runs on embedded Kafka and PostgreSQL of its own, on 127.0.0.1, in a temporary folder, and ends by itself.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Awaitable, Callable
+
+from tests.load.figures import Line, markdown
+from tests.load.throughput import throughput
+
+Scenario = Callable[[bool], Awaitable[list[Line]]]
+SCENARIOS: dict[str, Scenario] = {"throughput": throughput}
+
+
+def main() -> None:
+    """Run what was asked for, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("which", nargs="?", default="all", choices=[*SCENARIOS, "all"])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter: to see that it works")
+    given = parser.parse_args()
+    chosen = list(SCENARIOS) if given.which == "all" else [given.which]
+    started = time.monotonic()
+    load = f", {os.getloadavg()[0]:.1f} busy before" if hasattr(os, "getloadavg") else ""
+    print(
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"
+    )
+    lines: list[Line] = []
+    for name in chosen:
+        # A loop for each, so that nothing of one is left over for the next.
+        lines += asyncio.run(SCENARIOS[name](given.quick))
+    print(f"\ndone in {time.monotonic() - started:.0f} s; for the README:\n")
+    quick = " --quick" if given.quick else ""
+    command = "make bench" if given.which == "all" and not quick else f"python -m tests.load {given.which}{quick}"
+    markdown(lines, command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""How many events a second does one process of the topics service apply, from Kafka, with its own events relayed?"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.load import baselines
+from tests.load.figures import Line, Spread, table
+from tests.load.mix import mix, thread
+from tests.load.stage import Program, Stage, Usage, module, say, stage, stars
+
+BATCH = 500
+FEW, MANY = 10, 100_000
+POLL_SECONDS = 0.02
+LONGEST = 120.0
+PLAIN_SECONDS = 5.0
+
+OURS, SMALL, FLOOR, PLAIN, RISKY = "ours", "ours, small", "floor", "plain", "plain, risky"
+NAMES = {
+    OURS: f"topics service, hot topic of {MANY:,}",
+    SMALL: f"topics service, hot topic of {FEW}",
+    FLOOR: "floor: getmany, decode, one insert",
+    PLAIN: "plain FastStream, AckPolicy.ACK",
+    RISKY: "plain FastStream, its default policy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One repetition."""
+
+    events: int
+    seconds: float
+    usage: Usage
+    memory: dict[str, float]
+    relay_seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds
+
+
+@dataclass
+class Results:
+    """All repetitions by what ran."""
+
+    runs: dict[str, list[Run]] = field(default_factory=lambda: {name: [] for name in NAMES})
+
+    def rate(self, name: str) -> Spread:
+        """Events a second."""
+        return Spread.of([run.rate for run in self.runs[name]])
+
+    def ratio(self, over: str) -> Spread:
+        """Ours against another, pair by pair: of each round, so that what else ran on the machine cancels."""
+        pairs = zip(self.runs[OURS], self.runs[over], strict=True)
+        return Spread.of([ours.rate / other.rate for ours, other in pairs])
+
+
+async def throughput(quick: bool) -> list[Line]:
+    """Measure, print, and return the README's lines."""
+    events, rounds = (20_000, 2) if quick else (60_000, 5)
+    results = Results()
+    async with stage() as place:
+        await _prepare(place, events)
+        begins, ends = await _load(place, events)
+        for n in range(rounds):
+            say(f"throughput, round {n + 1} of {rounds}")
+            for name, run in (
+                (OURS, lambda: _ours(place, "hot_many", begins, ends)),
+                (PLAIN, lambda: _plain(place, "ACK", n)),
+                (FLOOR, lambda: _floor(place, events)),
+                (SMALL, lambda: _ours(place, "hot_few", begins, ends)),
+                (RISKY, lambda: _plain(place, "ACK_FIRST", n)),
+            ):
+                results.runs[name].append(await run())
+        say("throughput, once more with stop-watches")
+        phases = place.folder / "phases.json"
+        watched = await _ours(place, "hot_many", begins, ends, phases)
+        measured = json.loads(phases.read_text())
+    _print(results, events, rounds)
+    _explain(watched, measured)
+    return _lines(results)
+
+
+def _print(results: Results, events: int, rounds: int) -> None:
+    rows = []
+    for name, title in NAMES.items():
+        runs = results.runs[name]
+        usage, thousands = [run.usage for run in runs], [run.events / 1000 for run in runs]
+
+        def cpu(part: str, usage: list[Usage] = usage, thousands: list[float] = thousands) -> str:
+            return (
+                f"{Spread.of([getattr(u, part) * 1000 / t for u, t in zip(usage, thousands, strict=True)]).middle:.0f}"
+            )
+
+        rows.append(
+            [
+                title,
+                f"{results.rate(name):,.0f}",
+                "1"
+                if name == OURS
+                else f"{results.ratio(name):.2f}"
+                if name in (FLOOR, SMALL)
+                else f"{results.ratio(name):.0f}",
+                cpu("program"),
+                cpu("postgres"),
+                cpu("kafka"),
+                f"{max(run.memory['program'] for run in runs):.0f}",
+            ]
+        )
+    table(
+        f"Throughput: {events:,} events of the mix from Kafka, batches of {BATCH}, fsync on, one process;"
+        f" median (least–most) of {rounds} interleaved rounds",
+        ["", "events/s", "ours : it", "CPU ms/1,000: program", "PostgreSQL", "Kafka", "peak MB"],
+        rows,
+    )
+    ours = results.runs[OURS]
+    lag = Spread.of([run.relay_seconds * 1000 for run in ours])
+    memory = ours[-1].memory
+    print(f"  the relay was done {lag:.0f} ms after the last batch; memory beside the service at the end:")
+    print(f"  PostgreSQL {memory['postgres']:.0f} MB, Kafka {memory['kafka']:.0f} MB")
+
+
+def _explain(run: Run, measured: dict[str, dict[str, tuple[int, float]]]) -> None:
+    phases, statements = measured["phases"], measured["statements"]
+    batches, whole = phases["a batch, all of it"]
+    rows = [
+        [name, f"{calls:,.0f}", f"{seconds * 1000 / batches:.2f}", f"{seconds / whole:.0%}"]
+        for name, (calls, seconds) in sorted(phases.items(), key=lambda item: -item[1][1])
+    ]
+    print()
+    table(
+        f"Where a batch's time goes ({batches:,.0f} batches of {run.events / batches:.0f} events on average, with"
+        f" stop-watches: {run.rate:,.0f} events/s)",
+        ["phase", "calls", "ms/batch", "share"],
+        rows,
+    )
+    rows = [
+        [name, f"{calls:,.0f}", f"{seconds * 1000 / batches:.2f}", f"{seconds / whole:.0%}"]
+        for name, (calls, seconds) in sorted(statements.items(), key=lambda item: -item[1][1])[:14]
+    ]
+    table("The longest statements, as the service waits for them", ["statement", "calls", "ms/batch", "share"], rows)
+    busy = {
+        "the service's Python": run.usage.program / run.seconds,
+        "PostgreSQL": run.usage.postgres / run.seconds,
+        "Kafka": run.usage.kafka / run.seconds,
+    }
+    said = ", ".join(f"{name} {share:.0%}" for name, share in busy.items())
+    print(f"  share of one core: {said}")
+
+
+def _lines(results: Results) -> list[Line]:
+    plain, floor, growth = results.ratio(PLAIN), results.ratio(FLOOR), results.ratio(SMALL)
+    return [
+        Line(
+            "topics: events a second applied end to end by one process, one topic of 100,000 replies among them",
+            f"{results.rate(OURS):,.0f}",
+        ),
+        Line(
+            f"against plain FastStream, a message a transaction ({results.rate(PLAIN):,.0f}/s)",
+            f"{plain:.0f} times",
+            "100 times",
+            plain.middle >= 100,
+        ),
+        Line(
+            f"against what Kafka, decoder and PostgreSQL allow ({results.rate(FLOOR):,.0f}/s)",
+            f"{floor:.2f}",
+            "0.5",
+            floor.middle >= 0.5,
+        ),
+        Line("a hot topic of 100,000 replies instead of 10", f"{growth:.2f} of the rate"),
+    ]
+
+
+# --- preparation ------------------------------------------------------------------------------------------------
+
+
+async def _prepare(place: Stage, events: int) -> None:
+    """Databases to copy for each repetition, so that all of them begin alike."""
+    await place.topics_database("loaded")
+    for name, schema in (("plain_new", baselines.PLAIN_SCHEMA), ("floor_new", baselines.FLOOR_SCHEMA)):
+        connection = await asyncpg.connect(await place.database(name))
+        await connection.execute(schema)
+        await connection.close()
+    for topic in ("load.plain", "load.floor"):
+        await place.make_topic(topic)
+        await place.feed(topic, mix(events, hot_is_there=True))
+    say(f"preloading one topic with {MANY:,} replies")
+    for first, last, name in ((1, FEW, "hot_few"), (FEW + 1, MANY, "hot_many")):
+        await place.feed("forum.events", thread("hot", first, last))
+        ends = await place.ends("forum.events")
+        async with place.program("preload", _service(), place.dsn("loaded")) as program:
+            await program.ready()
+            await _wait_for(place.dsn("loaded"), program, sum(ends.values()))
+        connection = await asyncpg.connect(place.dsn("loaded"))
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.close()
+        await place.database(name, "loaded")
+
+
+async def _load(place: Stage, events: int) -> tuple[dict[int, int], dict[int, int]]:
+    """The mix into Kafka, once; each repetition reads the same records again. Returns where they begin and end."""
+    begins = await place.ends("forum.events")
+    await place.feed("forum.events", mix(events, hot_is_there=True))
+    return begins, await place.ends("forum.events")
+
+
+def _service() -> list[str]:
+    return stars("run", "topics", "--only", "worker", "--port", "0")
+
+
+# --- repetitions ------------------------------------------------------------------------------------------------
+
+_DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM topics.consumer_offset WHERE stream = 'forum.events'"
+_QUIET = "SELECT NOT EXISTS (SELECT FROM topics.outbox)"
+
+
+async def _wait_for(dsn: str, program: Program, end: int) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(LONGEST):
+            while await connection.fetchval(_DONE) < end or not await connection.fetchval(_QUIET):
+                program.check()
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await connection.close()
+
+
+async def _ours(
+    place: Stage, template: str, begins: dict[int, int], ends: dict[int, int], phases: Path | None = None
+) -> Run:
+    dsn = await place.database("bench", template)
+    begin, end = sum(begins.values()), sum(ends.values())
+    connection = await asyncpg.connect(dsn)
+    try:
+        argv = module("runner", "--only", "worker", "--phases", str(phases)) if phases else _service()
+        async with place.program("topics", argv, dsn, STARS_BATCH_RECORDS=str(BATCH)) as program:
+            return await _measure(
+                place,
+                program,
+                lambda: connection.fetchval(_DONE),
+                begin,
+                end,
+                lambda: connection.fetchval(_QUIET),
+            )
+    finally:
+        await connection.close()
+
+
+async def _floor(place: Stage, events: int) -> Run:
+    dsn = await place.database("bench_floor", "floor_new")
+    connection = await asyncpg.connect(dsn)
+    try:
+        # More than there are, so that it does not end while it is looked at.
+        argv = module("baselines", "floor", "--topic", "load.floor", "--records", str(10**9), "--batch", str(BATCH))
+        async with place.program("floor", argv, dsn) as program:
+            done = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumer_offset"
+            return await _measure(place, program, lambda: connection.fetchval(done), 0, events)
+    finally:
+        await connection.close()
+
+
+async def _plain(place: Stage, policy: str, n: int) -> Run:
+    dsn = await place.database("bench_plain", "plain_new")
+    connection = await asyncpg.connect(dsn)
+    try:
+        argv = module("baselines", "plain", "--topic", "load.plain", "--group", f"{policy}-{n}", "--policy", policy)
+        async with place.program("plain", argv, dsn) as program:
+            return await _measure(
+                place,
+                program,
+                lambda: connection.fetchval("SELECT count(*) FROM fact"),
+                0,
+                10**9,
+                seconds=PLAIN_SECONDS,
+            )
+    finally:
+        await connection.close()
+
+
+async def _measure(
+    place: Stage,
+    program: Program,
+    done: Callable[[], Awaitable[Any]],
+    begin: int,
+    end: int,
+    quiet: Callable[[], Awaitable[Any]] | None = None,
+    seconds: float = LONGEST,
+) -> Run:
+    """From the first progress that the database shows to the end, or for so many seconds: start-up does not count."""
+    async with asyncio.timeout(LONGEST):
+        while (first := await done()) <= begin:
+            program.check()
+            await asyncio.sleep(POLL_SECONDS)
+        started, before = time.perf_counter(), place.usage(program)
+        now = first
+        while now < end and time.perf_counter() - started < seconds:
+            program.check()
+            await asyncio.sleep(POLL_SECONDS)
+            now = await done()
+        applied = time.perf_counter()
+        while quiet is not None and not await quiet():
+            await asyncio.sleep(POLL_SECONDS)
+        finished = time.perf_counter()
+        return Run(
+            now - first,
+            finished - started,
+            place.usage(program) - before,
+            place.memory(program),
+            finished - applied,
+        )
