@@ -1,4 +1,4 @@
-"""The applications service, wired. Who becomes and stays a Star, and what they get. So far it keeps members and their erasure."""
+"""The applications service, wired. Who becomes and stays a Star, and what they get."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

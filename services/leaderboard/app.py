@@ -1,4 +1,4 @@
-"""The leaderboard service, wired. Who helped most, and why exactly that many points. So far it keeps members and their erasure."""
+"""The leaderboard service, wired. Who helped most, and why exactly that many points."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The notifier service, wired. Who gets told what, where and when. So far it keeps members and their erasure."""
+"""The notifier service, wired. Who gets told what, where and when."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

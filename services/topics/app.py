@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from services.topics import api, pages
+from services.topics import api, discourse, ingestion, pages
 from services.topics.claims import Claims
 from services.topics.clock import Clock
 from services.topics.consumer import STREAMS, TopicsConsumer
+from services.topics.polling import Poller
 from services.topics.report import Report
 from shared import messaging
 from shared.forum import Facts, migrations
@@ -29,6 +30,8 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
     runtime = Runtime(NAME, settings, MIGRATIONS)
     facts = Facts(settings.erasure_key_bytes(), topics=True, stars=True)
     report = Report(runtime.pool)
+    door = ingestion.Door(runtime.messaging)
+    poller = Poller.of(settings, NAME, door.publish)
     clock = Clock(runtime.outbox, lambda: runtime.messaging.cluster)
     app = create_service_app(
         NAME,
@@ -39,6 +42,8 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
     if http:
         app.include_router(api.router(runtime, report, Claims(runtime.outbox, facts)))
         app.include_router(pages.router(runtime, report))
+        if hook := discourse.router(settings, door.publish, ingestion.now):
+            app.include_router(hook)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -46,7 +51,11 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
         async with runtime.running(
             STREAMS,
             consumer.apply if worker else None,
-            [*([clock.run] if worker else []), *([report.keep_up] if http else [])],
+            [
+                *([clock.run] if worker else []),
+                *([report.keep_up] if http else []),
+                *([poller.run] if worker and poller else []),
+            ],
         ):
             yield
 

@@ -94,6 +94,17 @@ def records(events: Sequence[Event]) -> list[tuple[str, str, bytes]]:
     return found
 
 
+class Door:
+    """The strict door for envelopes that are made here, such as those of an adapter."""
+
+    def __init__(self, messaging: Messaging) -> None:
+        self._messaging = messaging
+
+    async def publish(self, envelopes: Sequence[Any]) -> None:
+        """Check envelopes and take them to Kafka. Raises Problem 400 or 503."""
+        await publish(self._messaging, check(envelopes, now()))
+
+
 async def publish(messaging: Messaging, events: Sequence[Event]) -> None:
     """Take events to Kafka. Raises Problem 503 where some may not be there: send all again, with the same ids."""
     try:

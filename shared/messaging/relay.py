@@ -3,22 +3,20 @@
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections import Counter
 from typing import Any
 
-import asyncpg
 from faststream.kafka import KafkaBroker
 
 from shared.messaging.kafka import send
 from shared.messaging.outbox import SQL, Outbox
 from shared.observability import metrics
-from shared.postgres import connect
+from shared.postgres import UNAVAILABLE
+from shared.postgres.singleton import STANDBY_SECONDS, held_alone
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-STANDBY_SECONDS = 1.0
 BATCH = 2000
 
 
@@ -35,20 +33,13 @@ class Relay:
         """Run until cancelled: hold the lock, or stand by for whoever holds it."""
         while True:
             try:
-                connection = await connect(self._dsn, self._service)
-                try:
-                    await self._as_one_of_many(connection)
-                finally:
-                    with contextlib.suppress(Exception):
-                        await connection.close(timeout=2)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                async with held_alone(self._dsn, self._service, "relay") as connection:
+                    await self._relay(connection)
+            except UNAVAILABLE as error:
                 log.warning("the relay lost PostgreSQL: %s", error)
                 await asyncio.sleep(STANDBY_SECONDS)
 
-    async def _as_one_of_many(self, connection: Any) -> None:
-        lock = zlib.crc32(f"relay {self._service}".encode())
-        while not await connection.fetchval("SELECT pg_try_advisory_lock(4829118, $1)", lock - 2**31):
-            await asyncio.sleep(STANDBY_SECONDS)
+    async def _relay(self, connection: Any) -> None:
         while True:
             self._outbox.written.clear()
             rows = await connection.fetch(SQL.read_outbox, BATCH)

@@ -38,7 +38,7 @@ async def _told(engine: Engine, batches: list[list[dict[str, Any]]], policies: A
 async def test_the_engine_answers_a_handwritten_case(
     topics_connection: asyncpg.Connection, case: Case, order: str
 ) -> None:
-    events = [event for event in case.events]
+    events = list(case.events)
     batches = {
         "as it was": [events],
         "backwards": [events[::-1]],

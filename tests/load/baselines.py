@@ -5,7 +5,6 @@ PostgreSQL allow by themselves when nothing is derived and nothing published.
 """
 
 import argparse
-import asyncio
 import logging
 import os
 from datetime import datetime

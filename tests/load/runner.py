@@ -20,10 +20,9 @@ import asyncpg
 from services.topics import app as topics
 from services.topics import clock, consumer, derive
 from shared.forum import facts
-from shared.messaging import outbox, relay
 from shared.messaging import consumer as messaging
+from shared.messaging import outbox, relay
 from shared.observability import configure_logging
-from shared.postgres import Queries
 from shared.settings import Settings
 from shared.web import create_process, run, serve
 

@@ -24,9 +24,9 @@ PLAIN_SECONDS = 5.0
 OURS, SMALL, FLOOR, PLAIN, RISKY = "ours", "ours, small", "floor", "plain", "plain, risky"
 NAMES = {
     OURS: f"topics service, hot topic of {MANY:,}",
-    SMALL: f"topics service, hot topic of {FEW}",
-    FLOOR: "floor: getmany, decode, one insert",
     PLAIN: "plain FastStream, AckPolicy.ACK",
+    FLOOR: "floor: getmany, decode, one insert",
+    SMALL: f"topics service, hot topic of {FEW}",
     RISKY: "plain FastStream, its default policy",
 }
 
@@ -72,14 +72,8 @@ async def throughput(quick: bool) -> list[Line]:
         begins, ends = await _load(place, events)
         for n in range(rounds):
             say(f"throughput, round {n + 1} of {rounds}")
-            for name, run in (
-                (OURS, lambda: _ours(place, "hot_many", begins, ends)),
-                (PLAIN, lambda: _plain(place, "ACK", n)),
-                (FLOOR, lambda: _floor(place, events)),
-                (SMALL, lambda: _ours(place, "hot_few", begins, ends)),
-                (RISKY, lambda: _plain(place, "ACK_FIRST", n)),
-            ):
-                results.runs[name].append(await run())
+            for name in NAMES:
+                results.runs[name].append(await _once(place, name, n, begins, ends))
         say("throughput, once more with stop-watches")
         phases = place.folder / "phases.json"
         watched = await _ours(place, "hot_many", begins, ends, phases)
@@ -231,6 +225,17 @@ async def _wait_for(dsn: str, program: Program, end: int) -> None:
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()
+
+
+async def _once(place: Stage, name: str, n: int, begins: dict[int, int], ends: dict[int, int]) -> Run:
+    match name:
+        case "floor":
+            return await _floor(place, sum(ends.values()) - sum(begins.values()))
+        case "plain":
+            return await _plain(place, "ACK", n)
+        case "plain, risky":
+            return await _plain(place, "ACK_FIRST", n)
+    return await _ours(place, "hot_few" if name == SMALL else "hot_many", begins, ends)
 
 
 async def _ours(

@@ -61,7 +61,7 @@ from shared.postgres import Queries
 from shared.web import Problem
 
 log = logging.getLogger(__name__)
-SQL = Queries(Path(__file__).parent / "poll.sql")
+SQL = Queries(Path(__file__).parents[1] / "sql" / "discourse.sql")
 
 Publish = Callable[[list[Envelope]], Awaitable[None]]
 
