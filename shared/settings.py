@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     def postgres_of(self, service: str) -> str | None:
         """The DSN of one service: its own where one is set, else the common one."""
-        own: str | None = getattr(self, f"postgres_{service}")
+        own: str | None = getattr(self, f"postgres_{service}", None)
         return own or self.postgres
 
 

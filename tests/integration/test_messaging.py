@@ -1,0 +1,290 @@
+"""Messaging against real Kafka and PostgreSQL: the promises that a service relies on without a line of its own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from shared import messaging
+from shared.contracts import topics as events
+from shared.contracts.catalogue import FORUM, TOPICS
+from shared.messaging import Batch, Messaging, Outbox, Outgoing
+from shared.messaging.kafka import ensure_streams
+from shared.postgres import create_pool, migrate
+from shared.settings import Settings
+from tests.infrastructure import Running
+
+NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+_numbers = iter(range(10_000))
+
+
+def event(topic_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": f"e{next(_numbers)}",
+        "source": "/test",
+        "type": "topic-closed",
+        "time": NOW.isoformat(),
+        "data": {"topic_id": topic_id},
+    } | changes
+
+
+class World:
+    """One service's messaging with a handler of the test's own, on a schema of its own."""
+
+    def __init__(self, kafka: str, dsn: str, service: str) -> None:
+        self.service, self.dsn, self.kafka = service, dsn, kafka
+        self.applied: list[str] = []
+        self.before: Callable[[Batch], Awaitable[None]] | None = None
+        self.settings = Settings(kafka=kafka, postgres=dsn, partitions=3, batch_records=50)
+        self.messaging: Messaging
+
+    async def apply(self, batch: Batch) -> None:
+        if self.before:
+            await self.before(batch)
+        for record in batch.records:
+            await batch.transaction.connection.execute(
+                "INSERT INTO effect (topic_id) VALUES ($1)", record.event.data.topic_id
+            )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.pool = create_pool(self.dsn, self.service, 5)
+        await self.pool
+        self.outbox = Outbox(self.pool, self.service)
+        self.messaging = Messaging(self.service, self.settings, self.pool, self.outbox)
+        task = asyncio.create_task(self.messaging.run([FORUM], self.apply))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.pool.close()
+
+    async def send(self, *values: Any, key: str = "k", headers: Any = None) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.kafka)
+        await producer.start()
+        for value in values:
+            data = json.dumps(value).encode() if isinstance(value, dict) else value
+            await producer.send_and_wait("forum.events", data, key=key.encode(), headers=headers)
+        await producer.stop()
+
+    async def query(self, sql: str, *arguments: Any) -> list[Any]:
+        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": self.service})
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def effects(self) -> list[str]:
+        return [row["topic_id"] for row in await self.query("SELECT topic_id FROM effect ORDER BY n")]
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+        end = asyncio.get_running_loop().time() + seconds
+        while not await condition():
+            assert asyncio.get_running_loop().time() < end, f"not within {seconds} s: {self.messaging.problems()}"
+            await asyncio.sleep(0.05)
+
+    async def settled(self) -> None:
+        """Everything that is in the stream now was read."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+        await consumer.start()
+        ends = await consumer.end_offsets([TopicPartition("forum.events", n) for n in range(3)])
+        await consumer.stop()
+
+        async def done() -> bool:
+            rows = await self.query("SELECT partition, next_offset FROM consumer_offset WHERE stream = 'forum.events'")
+            read = {row["partition"]: row["next_offset"] for row in rows}
+            return all(read.get(at.partition, 0) >= end for at, end in ends.items())
+
+        await self.until(done)
+
+
+@pytest.fixture
+async def world(infrastructure: Running, database: str) -> World:
+    service = f"s{next(_numbers)}"
+    await ensure_streams(infrastructure.kafka, 3, 1)
+    await migrate(database, service, [messaging.MIGRATIONS])
+    connection = await asyncpg.connect(database)
+    await connection.execute(f"SET ROLE stars_{service}; SET search_path TO {service}")
+    await connection.execute("CREATE TABLE effect (n bigint GENERATED ALWAYS AS IDENTITY, topic_id text)")
+    await connection.close()
+    return World(infrastructure.kafka, database, service)
+
+
+async def test_a_new_service_reads_history_from_the_beginning_and_a_restart_applies_nothing_twice(world: World) -> None:
+    first, second = f"a{next(_numbers)}", f"b{next(_numbers)}"
+    await world.send(event(first))
+    async with world.running():
+        await world.settled()
+    await world.send(event(second))
+    async with world.running():
+        await world.settled()
+    effects = await world.effects()
+    assert effects.count(first) == effects.count(second) == 1
+
+
+async def test_a_poison_record_goes_to_the_dead_letters_alone_with_its_reason(world: World) -> None:
+    good, late = f"good{next(_numbers)}", f"late{next(_numbers)}"
+    future = (datetime.now(UTC) + timedelta(days=365 * 70)).isoformat()
+    async with world.running():
+        await world.send(
+            event(good),
+            b'{"specversion": "1.0", "truncated',
+            b"\xff\xfe not UTF-8",
+            event("wrong type", data={"topic_id": 7}),
+            event("x", type="member-erased", data={"member_id": "ada"}),
+            event("x", type="no-such-type"),
+            event("nul", data={"topic_id": "a\x00b"}),
+            event("x", time=future),
+            b"[" * 50_000,
+            headers=[("content-type", b"\xff\xfe")],
+        )
+        await world.send(None, event(late))
+        await world.settled()
+    effects = await world.effects()
+    assert effects.count(good) == effects.count(late) == 1
+    errors = [row["error"] for row in await world.query("SELECT error FROM dead_letter ORDER BY id")]
+    mine = errors[-7:]
+    assert [
+        bool(word in error)
+        for word, error in zip(
+            ["JSON", "JSON", "topic_id", "does not belong", "topic_id", "5 minutes", "JSON"], mine, strict=True
+        )
+    ] == [True] * 7, mine
+
+
+async def test_data_that_the_database_refuses_is_found_by_halving_and_the_rest_is_applied(world: World) -> None:
+    names = [f"h{next(_numbers)}" for _ in range(40)]
+    guilty = names[17]
+
+    async def refuse(batch: Batch) -> None:
+        if any(record.event.data.topic_id == guilty for record in batch.records):
+            await batch.transaction.connection.execute("SELECT 1 / 0")
+
+    world.before = refuse
+    await world.send(*(event(name) for name in names))
+    async with world.running():
+        await world.settled()
+    effects = [name for name in await world.effects() if name in names]
+    assert sorted(effects) == sorted(set(names) - {guilty})
+    rows = await world.query("SELECT value, error FROM dead_letter WHERE error LIKE '%division by zero'")
+    assert [json.loads(row["value"])["data"]["topic_id"] for row in rows] == [guilty]
+    assert "division by zero" in rows[0]["error"]
+
+
+async def test_a_transient_error_is_tried_again_and_loses_nothing(world: World) -> None:
+    names = [f"t{next(_numbers)}" for _ in range(30)]
+    failures = 0
+
+    async def fail_three_times(batch: Batch) -> None:
+        nonlocal failures
+        if failures < 3 and any(record.event.data.topic_id in names for record in batch.records):
+            failures += 1
+            raise asyncpg.DeadlockDetectedError("for the test")
+
+    world.before = fail_three_times
+    async with world.running():
+        await world.send(*(event(name) for name in names))
+        await world.settled()
+    assert failures == 3
+    assert [name for name in await world.effects() if name in names] == names
+
+
+async def test_caught_up_at_moves_on_a_quiet_stream_and_over_the_end_of_a_transaction(world: World) -> None:
+    async with world.running():
+        producer = AIOKafkaProducer(bootstrap_servers=world.kafka, transactional_id=f"tx{next(_numbers)}")
+        await producer.start()
+        async with producer.transaction():
+            await producer.send("forum.events", json.dumps(event("tx")).encode(), key=b"tx")
+        await producer.stop()
+        await world.settled()
+        now = datetime.now(UTC)
+
+        async def caught_up() -> bool:
+            rows = await world.query("SELECT caught_up_at FROM consumer_offset WHERE stream = 'forum.events'")
+            return len(rows) == 3 and all(row["caught_up_at"] and row["caught_up_at"] > now for row in rows)
+
+        await world.until(caught_up)
+        assert world.messaging.problems() == []
+
+
+async def test_a_log_that_ends_before_what_was_applied_stops_the_partition_and_says_what_to_do(world: World) -> None:
+    async with world.running():
+        await world.settled()
+    await world.query("UPDATE consumer_offset SET next_offset = 1000000 WHERE partition = 1")
+    async with world.running():
+
+        async def stopped() -> bool:
+            return any(
+                "forum.events-1" in problem and "set next_offset" in problem for problem in world.messaging.problems()
+            )
+
+        await world.until(stopped)
+        name = f"other{next(_numbers)}"
+        for n in range(12):
+            await world.send(event(name), key=f"key{n}")
+
+        async def others_go_on() -> bool:
+            return name in await world.effects()
+
+        await world.until(others_go_on)
+
+
+async def test_what_a_batch_publishes_reaches_kafka_once_in_sequence_and_not_at_all_if_it_rolls_back(
+    world: World,
+) -> None:
+    topic = f"out{next(_numbers)}"
+    rolled_back = 0
+
+    async def publish(batch: Batch) -> None:
+        nonlocal rolled_back
+        for record in batch.records:
+            if record.event.data.topic_id == topic:
+                data = events.TargetBreachedData(topic_id=topic, due_at=NOW)
+                batch.transaction.publish(Outgoing(TOPICS, events.TargetBreached, data, NOW))
+        if rolled_back < 2 and any(record.event.data.topic_id == topic for record in batch.records):
+            rolled_back += 1
+            raise asyncpg.SerializationError("for the test")
+
+    world.before = publish
+    async with world.running():
+        await world.send(event(topic), event(topic), event(topic))
+        await world.settled()
+
+        async def relayed() -> bool:
+            return not await world.query("SELECT FROM outbox")
+
+        await world.until(relayed)
+    consumer = AIOKafkaConsumer(
+        "topics.events", bootstrap_servers=world.kafka, auto_offset_reset="earliest", consumer_timeout_ms=1000
+    )
+    await consumer.start()
+    found = []
+    while batch := await consumer.getmany(timeout_ms=1500):
+        found += [record for records in batch.values() for record in records if record.key == topic.encode()]
+    await consumer.stop()
+    envelopes = [json.loads(record.value) for record in found]
+    assert [envelope["sequence"] for envelope in envelopes] == [1, 2, 3]
+    assert len({(envelope["source"], envelope["id"]) for envelope in envelopes}) == 3
+    assert dict(found[0].headers)["content-type"] == b"application/cloudevents+json"
+
+
+async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World) -> None:
+    name = f"again{next(_numbers)}"
+    async with world.running():
+        await world.send(event(name))
+        await world.settled()
+        await world.query("UPDATE consumer_offset SET next_offset = 0")
+        await world.send(event("wakes it"))
+
+        async def twice() -> bool:
+            return (await world.effects()).count(name) == 2
+
+        await world.until(twice)
