@@ -44,6 +44,8 @@ NOT_ITS_ANSWER = "an AcceptedAnswerId that is no answer of its question"
 _USER = re.compile(r"-?[1-9][0-9]{0,17}|0", re.ASCII)
 _TAGS = re.compile(r"<([^<>]*)>")
 _MICROSECOND = timedelta(microseconds=1)
+_SPACE: TypeAdapter[str] = TypeAdapter(Label)
+_LANGUAGE: TypeAdapter[str] = TypeAdapter(Language)
 
 
 def read_dump(
@@ -61,11 +63,9 @@ def read_dump(
     with the arguments, and while reading for a file that is not well-formed.
     """
     files = dump_files(folder)
-    for what, value, bound in (("--space", space, Label), ("--language", language, Language | None)):
-        try:
-            TypeAdapter[Any](bound).validate_python(value)
-        except ValidationError as error:
-            raise HistoryError(f"{what}: {error.errors()[0]['msg']}") from None
+    _check("--space", _SPACE, space)
+    if language is not None:
+        _check("--language", _LANGUAGE, language)
     reading = _Reading(files, space, language, progress, findings or Findings(), now or datetime.now(UTC))
     return reading.events()
 
@@ -79,6 +79,13 @@ def dump_files(folder: Path) -> dict[str, Path]:
     if "Posts.xml" not in files:
         raise HistoryError(f"{folder} holds no Posts.xml: unpack the dump and name the folder with its Posts.xml")
     return files
+
+
+def _check(option: str, bound: TypeAdapter[str], value: str) -> None:
+    try:
+        bound.validate_python(value)
+    except ValidationError as error:
+        raise HistoryError(f"{option}: {error.errors()[0]['msg']}") from None
 
 
 class _Post(NamedTuple):
@@ -99,7 +106,9 @@ class _Index:
     """When each post was written and what it answers: sorted arrays, 24 bytes a post."""
 
     def __init__(self) -> None:
-        self.ids, self.times, self.parents = array("q"), array("q"), array("q")
+        self.ids: array[int] = array("q")
+        self.times: array[int] = array("q")
+        self.parents: array[int] = array("q")
 
     def add(self, post: _Post) -> None:
         self.ids.append(post.id)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
 
 from services.topics import ingestion
 from services.topics.claims import Claims
@@ -29,8 +29,9 @@ def _moment(value: Any) -> Any:
     """RFC 3339, or a date for its UTC midnight. A bare plus of an offset reaches us as a space."""
     if not isinstance(value, str):
         return value
+    value = value.upper()  # RFC 3339 section 5.6 knows t and z as well
     try:
-        instant = datetime.fromisoformat(_OFFSET_SPACE.sub(r"+\1", value) if "T" in value.upper() else value)
+        instant = datetime.fromisoformat(_OFFSET_SPACE.sub(r"+\1", value) if "T" in value else value)
     except ValueError:
         raise ValueError('give a time as "2026-11-22T10:00:00Z" or a date as "2026-11-22"') from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
@@ -157,7 +158,7 @@ class FiguresOut(BaseModel):
 class Bucket(FiguresOut):
     """The figures of a day, ISO week, month or year in UTC."""
 
-    start: Instant
+    start: AwareDatetime = Field(description="may lie before 1970, where `from` does")
 
 
 class Sla(FiguresOut):

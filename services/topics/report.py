@@ -205,6 +205,8 @@ def _range(created: NDArray[np.int64], scope: Scope, as_of: datetime) -> tuple[d
     if len(created) == 0 and (scope.since is None or scope.until is None):
         # An end without a topic counted bounds nothing on the other side.
         return None
+    if scope.since is not None and scope.until is not None and scope.until <= scope.since:
+        return None
     first = scope.since or epoch + timedelta(microseconds=int(created.min()))
     last = (
         scope.until - timedelta(microseconds=1)
@@ -220,7 +222,10 @@ def buckets(first: datetime, last: datetime, every: Every) -> Iterator[datetime]
     start = bucket_start(first, every)
     while start <= last:
         yield start
-        start = _next(start, every)
+        try:
+            start = _next(start, every)
+        except (ValueError, OverflowError):
+            return  # the calendar ends with the year 9999
 
 
 def bucket_start(instant: datetime, every: Every) -> datetime:

@@ -9,8 +9,10 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from urllib.parse import unquote
 
 from opentelemetry.trace import Status, StatusCode
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +30,8 @@ OWN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 CLIENT_WENT_AWAY = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
+_ENCODED = re.compile(rb"%2f|%0a", re.IGNORECASE)
+_STANDS = {b"%2f": b"%000", b"%0a": b"%001"}
 _LONG_SEGMENT = re.compile(r"[^/]{20,}")
 
 
@@ -355,8 +359,20 @@ class BodyLimit:
         await response(scope, receive, send)
 
 
+class _Segment(StringConvertor):
+    def convert(self, value: str) -> str:
+        return value.replace("\x000", "/").replace("\x001", "\n")
+
+
+# What a parameter of a path is read with, unless the route says otherwise.
+register_url_convertor("str", _Segment())
+
+
 class PlainInput:
-    """400 for NUL in the path or the query: PostgreSQL's text cannot hold it, and no id of ours has it."""
+    """400 for NUL in the path or the query: PostgreSQL's text cannot hold it, and no id of ours has it.
+
+    So NUL is free to stand for a slash or line feed that was percent-encoded, inside an id, until a route is found.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -367,6 +383,9 @@ class PlainInput:
             response = problem_response(400, "An address cannot hold NUL.", type="invalid-request")
             await response(scope, receive, send)
             return
+        raw = scope.get("raw_path") or b""
+        if scope["type"] == "http" and _ENCODED.search(raw):
+            scope["path"] = unquote(_ENCODED.sub(lambda found: _STANDS[found[0].lower()], raw).decode("latin-1"))
         await self._app(scope, receive, send)
 
 

@@ -28,8 +28,9 @@ CursorValue = str | int | float | bool | datetime | None
 def encode_cursor(values: Sequence[CursorValue]) -> str:
     """Where the next page starts, as URL-safe base64 (RFC 4648 section 5) of a JSON list, without padding."""
     plain = [v.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(v, datetime) else v for v in values]
-    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    # Escaped, an id of 255 characters of four bytes would outgrow MAX_CURSOR.
+    return base64.urlsafe_b64encode(text.encode("utf-8", "backslashreplace")).rstrip(b"=").decode()
 
 
 def _fits(value: Any, kind: type) -> Any:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.load.figures import Line, markdown
+from tests.load.latency import latency
+from tests.load.report import report
 from tests.load.throughput import throughput
 
 Scenario = Callable[[bool], Awaitable[list[Line]]]
-SCENARIOS: dict[str, Scenario] = {"throughput": throughput}
+SCENARIOS: dict[str, Scenario] = {"throughput": throughput, "report": report, "latency": latency}
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """What the topics service is compared with, each a program of its own: ``python -m tests.load.baselines plain|floor``.
 
 ``plain`` is what a newcomer to FastStream writes for the same job; ``floor`` is what Kafka's client, the decoder and
-PostgreSQL allow by themselves when nothing is derived and nothing published.
+PostgreSQL allow by themselves: the facts are stored, in a table with the keys and the two indexes of our replies, but
+nothing is derived and nothing published.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from shared.contracts.catalogue import FORUM
 from shared.contracts.envelope import Event
+from shared.forum.registers import stamp_of
+from shared.web import run
 
 KAFKA, POSTGRES = os.environ.get("STARS_KAFKA", ""), os.environ.get("STARS_POSTGRES", "")
 
@@ -29,9 +32,10 @@ CREATE TABLE topic (topic_id text PRIMARY KEY, author_id text, created_at timest
 """
 
 FLOOR_SCHEMA = """
-CREATE TABLE fact (id text COLLATE "C" PRIMARY KEY, type text NOT NULL, topic_id text COLLATE "C" NOT NULL,
-    reply_id text COLLATE "C", author_id text COLLATE "C", at timestamptz NOT NULL);
-CREATE INDEX ON fact (topic_id, at);
+CREATE TABLE fact (id text COLLATE "C" PRIMARY KEY, stamp text COLLATE "C" NOT NULL, type text NOT NULL,
+    topic_id text COLLATE "C" NOT NULL, reply_id text COLLATE "C", author_id text COLLATE "C", at timestamptz NOT NULL);
+CREATE INDEX ON fact (topic_id, at, id);
+CREATE INDEX ON fact (author_id, topic_id, at, id);
 CREATE TABLE consumer_offset (partition integer PRIMARY KEY, next_offset bigint NOT NULL) WITH (fillfactor = 50);
 """
 
@@ -109,13 +113,13 @@ async def floor(topic: str, records: int, batch: int) -> None:
                     event = adapter.validate_json(message.value)
                     data = event.data
                     reply, author = getattr(data, "reply_id", None), getattr(data, "author_id", None)
-                    rows.append((event.id, event.type, data.topic_id, reply, author, event.time))
+                    rows.append((event.id, stamp_of(event), event.type, data.topic_id, reply, author, event.time))
             if not rows:
                 continue
             async with connection.transaction():
                 await connection.execute(
-                    "INSERT INTO fact SELECT * FROM"
-                    " unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])",
+                    "INSERT INTO fact SELECT * FROM unnest("
+                    "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])",
                     *map(list, zip(*rows, strict=True)),
                 )
                 await connection.execute(
@@ -144,8 +148,6 @@ def main() -> None:
         work = plain(given.topic, given.group, AckPolicy[given.policy])
     else:
         work = floor(given.topic, given.records, given.batch)
-    from shared.web import run
-
     run(work)
 
 

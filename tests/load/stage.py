@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -123,7 +124,7 @@ class Stage:
 
     def token(self, *roles: Role) -> str:
         """A bearer token that our services take."""
-        return issue_token(self.secret, list(roles), "bench")
+        return issue_token(self.secret, list(roles), "bench", timedelta(hours=1))
 
     async def database(self, name: str, template: str = "template1") -> str:
         """A database, made anew as a copy; returns its DSN."""
