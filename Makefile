@@ -47,7 +47,7 @@ bench: setup ## speed, side by side with a plain baseline and the floor
 
 contracts: setup ## write again what is generated from the contracts
 	@$(BIN)/python -m shared.contracts.generate
-	@$(BIN)/python -m deploy.openapi
+	@$(BIN)/python -m deploy.generate
 
 lock: .venv/.ready ## resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --all-extras --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml -o requirements.lock

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+)
 
 from services.topics import ingestion
 from services.topics.claims import Claims
@@ -158,7 +167,7 @@ class FiguresOut(BaseModel):
 class Bucket(FiguresOut):
     """The figures of a day, ISO week, month or year in UTC."""
 
-    start: AwareDatetime = Field(description="may lie before 1970, where `from` does")
+    start: datetime  # not an Instant: it may lie before 1970, where `from` does
 
 
 class Sla(FiguresOut):

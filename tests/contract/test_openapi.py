@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.openapi import documents
+from deploy.generate import README, documents, with_settings
 from deploy.services import NAMES
 from shared.contracts.compatibility import openapi_breaks
 
@@ -19,3 +19,8 @@ async def test_the_document_of_a_service_grows_and_never_breaks(name: str) -> No
     assert openapi_breaks(frozen, document) == []
     frozen["info"].pop("version"), document["info"].pop("version")
     assert frozen == document, "the document has grown: run `make contracts` and commit what it writes"
+
+
+def test_the_readme_lists_every_setting() -> None:
+    text = README.read_text("utf-8")
+    assert with_settings(text) == text, "settings have changed: run `make contracts` and commit what it writes"

@@ -39,7 +39,9 @@ class Stage:
                 "INSERT INTO consumer_offset VALUES ($1, 'forum.events', $2, 0, $3)", self.cluster, partition, instant
             )
 
-    async def happen(self, type_: str, topic_id: str, at: datetime, appended: datetime | None = None, **data: Any) -> None:
+    async def happen(
+        self, type_: str, topic_id: str, at: datetime, appended: datetime | None = None, **data: Any
+    ) -> None:
         """An event that Kafka took in at ``appended`` (by default when it happened)."""
         self._n += 1
         backfill = data.pop("backfill", False)
@@ -59,7 +61,12 @@ class Stage:
     async def ask(self, topic_id: str, age: timedelta, **more: Any) -> None:
         at = datetime.now(UTC) - age
         data = {
-            "author_id": "ada", "author_kind": "member", "title": "T", "space": "s", "tags": ["x"], "kind": "question",
+            "author_id": "ada",
+            "author_kind": "member",
+            "title": "T",
+            "space": "s",
+            "tags": ["x"],
+            "kind": "question",
         }
         await self.happen("topic-created", topic_id, at, **(data | more))
 

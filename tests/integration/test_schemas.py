@@ -41,9 +41,7 @@ async def test_every_table_says_whether_it_is_primary_fact_or_derived(all_schema
     await connection.close()
     assert rows
     unclear = {
-        row["relname"]
-        for row in rows
-        if not (row["comment"] or "").startswith(("primary: ", "fact: ", "derived: "))
+        row["relname"] for row in rows if not (row["comment"] or "").startswith(("primary: ", "fact: ", "derived: "))
     }
     assert not unclear
 

@@ -1,7 +1,11 @@
-"""Freezing the services' OpenAPI documents, as the event schemas are: ``python -m deploy.openapi``."""
+"""What is generated from the services and the settings: ``python -m deploy.generate``.
+
+The OpenAPI documents are frozen as the event schemas are; the README's table of settings is written again.
+"""
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,8 +29,24 @@ async def documents() -> dict[str, dict[str, Any]]:
     return {name: services.build(name, settings, worker=False).app.openapi() for name in services.NAMES}
 
 
+README = Path(__file__).parent.parent / "README.md"
+_START, _END = "<!-- settings -->", "<!-- /settings -->"
+
+
+def with_settings(readme: str) -> str:
+    """The README with the table of settings between its markers written again."""
+    rows = ["| setting | default | what it says |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "" if default is None or default == [] else f"`{default}`"
+        rows.append(f"| `STARS_{name.upper()}` | {shown} | {field.description} |")
+    before, _, rest = readme.partition(_START)
+    return "\n".join([before + _START, *rows, _END + rest.partition(_END)[2]])
+
+
 def main() -> int:
-    """Freeze all; exit status 1, with the reasons, where one would break."""
+    """Write all; exit status 1, with the reasons, where a document would break."""
+    README.write_text(with_settings(README.read_text("utf-8")), "utf-8")
     status = 0
     for name, document in asyncio.run(documents()).items():
         try:
