@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     )
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body, in bytes")
     rate_limit: int = Field(
-        600, ge=0, description="requests a minute of one caller without the role forum or staff; 0: no limit"
+        6000, ge=0, description="requests a minute of one caller without the role forum or staff; 0: no limit"
     )
 
     discourse_secret: SecretStr | None = Field(

@@ -95,8 +95,9 @@ async def load(
     on_the_way: deque[tuple[int, asyncio.Task[None]]] = deque()
 
     def acknowledge() -> None:
-        count, task = on_the_way.popleft()
-        task.result()
+        count, task = on_the_way[0]
+        task.result()  # where it failed it stays the first: nothing after it counts
+        on_the_way.popleft()
         place.advance(count)
         if progress:
             progress(place.count)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from shared.contracts.catalogue import STREAMS
+from deploy import services
 from shared.messaging.kafka import REQUEST_TIMEOUT_MS
 from shared.postgres.pool import UNAVAILABLE, connect
 
@@ -62,8 +62,8 @@ class _Database:
 
 
 def streams_of(service: str) -> frozenset[str]:
-    """The streams that a service reads, by the catalogue."""
-    return frozenset(stream.name for stream in STREAMS if service in stream.read_by)
+    """The streams that a service reads: those that it subscribes to."""
+    return services.streams(service)
 
 
 def remaining(service: str, database: _Database, log: Mapping[Partition, tuple[int, int]]) -> Remaining:
@@ -88,7 +88,7 @@ async def wait_until_settled(
 ) -> Settled:
     """Return when no service has anything left to do, seen twice in turn, half a second apart.
 
-    Nothing left: every stream that the service reads (by the catalogue) is applied to its end, its outbox is empty,
+    Nothing left: every stream that the service reads is applied to its end, its outbox is empty,
     and so is its queue ``changed`` where it has one. A service whose schema is absent is skipped by name.
     ``progress`` hears how many records remain in all. Raises NotSettled after ``timeout`` seconds, or when Kafka or
     PostgreSQL have been away for a minute.

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -302,7 +301,13 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
     async def put_policy(policy: PolicyIn, principal: Annotated[Principal, Depends(require(Role.STAFF))]) -> Any:
         """Promise something else from an instant on that is not in the past."""
         return await write_policy(
-            runtime.outbox, policy.scope, policy.target_seconds, policy.objective, policy.since, principal.member_id
+            runtime.outbox,
+            claims.facts,
+            policy.scope,
+            policy.target_seconds,
+            policy.objective,
+            policy.since,
+            principal.member_id,
         )
 
     return routes

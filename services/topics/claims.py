@@ -22,7 +22,7 @@ class Claims:
     """Taking and giving back, each in one transaction under the topic's lock."""
 
     def __init__(self, outbox: Outbox, facts: Facts) -> None:
-        self._outbox, self._facts = outbox, facts
+        self._outbox, self.facts = outbox, facts
 
     async def take(self, topic_id: str, principal: Principal) -> dict[str, Any]:
         """Claim a topic. The same Star again gets the claim that stands. Raises Problem 403, 404 or 409."""
@@ -92,13 +92,13 @@ class Claims:
     async def member_of(self, member_id: str) -> str:
         """The member whom an account's id stands for."""
         async with self._outbox.transaction() as transaction:
-            return (await self._facts.known_as(transaction.connection, [member_id])).get(member_id, member_id)
+            return (await self.facts.known_as(transaction.connection, [member_id])).get(member_id, member_id)
 
     async def _member(self, connection: Any, principal: Principal) -> str:
         """The member who asks, as the one that their account stands for; a Star, or staff."""
         if principal.member_id is None:
             raise Problem(403, "The token names no member.")
-        known_as = await self._facts.known_as(connection, [principal.member_id])
+        known_as = await self.facts.known_as(connection, [principal.member_id])
         member = known_as.get(principal.member_id, principal.member_id)
         if not principal.has(Role.STAR, Role.STAFF) and not await connection.fetchval(SQL.is_star, member):
             raise Problem(403, "Stars claim topics; you are none yet.")

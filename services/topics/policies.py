@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from services.topics.derive import rederive
-from shared.forum import Mark
+from shared.forum import Facts, Mark
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox
 from shared.postgres import Pool, Queries
@@ -29,7 +29,13 @@ async def read_policies(pool: Pool) -> list[dict[str, Any]]:
 
 
 async def write_policy(
-    outbox: Outbox, scope: str, target_seconds: int, objective: float, since: datetime | None, by: str | None
+    outbox: Outbox,
+    facts: Facts,
+    scope: str,
+    target_seconds: int,
+    objective: float,
+    since: datetime | None,
+    by: str | None,
 ) -> dict[str, Any]:
     """Add a version, from now or from later on. Raises Problem 400 where it would begin in the past.
 
@@ -46,6 +52,9 @@ async def write_policy(
                 type="policy-in-the-past",
             )
         since = since or now
+        if by is not None:
+            # Whoever was erased may still hold a token.
+            by = (await facts.known_as(connection, [by])).get(by, by)
         await connection.execute(SQL.write, scope, since, target_seconds, objective, by)
         # Only a topic from the future of our clock, within the five minutes that are allowed, can be there already.
         rows = await connection.fetch(SQL.created_since, since)
