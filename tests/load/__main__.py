@@ -11,12 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.load.figures import Line, markdown
+from tests.load.history import history
 from tests.load.latency import latency
 from tests.load.report import report
+from tests.load.stage import Bystanders
 from tests.load.throughput import throughput
 
 Scenario = Callable[[bool], Awaitable[list[Line]]]
-SCENARIOS: dict[str, Scenario] = {"throughput": throughput, "report": report, "latency": latency}
+SCENARIOS: dict[str, Scenario] = {"throughput": throughput, "report": report, "latency": latency, "import": history}
 
 
 def main() -> None:
@@ -33,8 +35,10 @@ def main() -> None:
     )
     lines: list[Line] = []
     for name in chosen:
+        bystanders = Bystanders()
         # A loop for each, so that nothing of one is left over for the next.
         lines += asyncio.run(SCENARIOS[name](given.quick))
+        print(f"  {bystanders}", flush=True)
     print(f"\ndone in {time.monotonic() - started:.0f} s; for the README:\n")
     quick = " --quick" if given.quick else ""
     command = "make bench" if given.which == "all" and not quick else f"python -m tests.load {given.which}{quick}"

@@ -228,6 +228,18 @@ class Stage:
             return 0
 
 
+class Bystanders:
+    """What others on this machine used of its processors meanwhile: figures taken on a busy machine say little."""
+
+    def __init__(self) -> None:
+        self._started, self._busy, self._own = time.monotonic(), _busy(), _own()
+
+    def __str__(self) -> str:
+        seconds = (time.monotonic() - self._started) * (os.cpu_count() or 1)
+        others = max(0.0, (_busy() - self._busy) - (_own() - self._own)) / seconds
+        return f"meanwhile other programs used {others:.0%} of this machine's processors"
+
+
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     """Start everything in a temporary folder, with the streams made and fsync on; remove it all afterwards."""
@@ -282,6 +294,21 @@ def _cpu(pid: int, *, reaped: bool = False) -> float:
     except OSError:
         return 0.0
     return sum(map(int, fields[11 : 15 if reaped else 13])) / TICK
+
+
+def _own() -> float:
+    """CPU seconds of this process and of all that it has started and seen end."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _busy() -> float:
+    """CPU seconds that this machine's processors have worked, or were taken away from it."""
+    try:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return 0.0
+    return (sum(fields) - fields[3] - fields[4]) / TICK
 
 
 def _status(pid: int, name: str) -> float:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.history.findings import Findings, HistoryError
-from deploy.history.jsonl import read_jsonl
+from deploy.history import Findings, HistoryError, read_jsonl
 from services.topics.ingestion import check, records
 from shared.contracts.codec import encode
 from shared.contracts.envelope import Event

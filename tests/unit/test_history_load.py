@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from deploy.history import load as loading
-from deploy.history.findings import Findings
-from deploy.history.load import LoadFailed, Record, checkpoint_file, fingerprint, load
+from deploy.history import Findings, LoadFailed, checkpoint_file, fingerprint, load
+from deploy.history.load import Record
 from services.topics.ingestion import records
 from shared.contracts.envelope import Event
 from shared.contracts.forum import TopicDeleted
 from shared.messaging import KafkaUnavailable
+
+loading = sys.modules[load.__module__]
 
 
 def some(count: int) -> list[Event]:

@@ -14,9 +14,8 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
+from deploy.history import Findings, HistoryError, read_dump
 from deploy.history import rows as rows_module
-from deploy.history.findings import Findings, HistoryError
-from deploy.history.stackexchange import read_dump
 from shared.contracts.catalogue import FORUM, MEMBERS
 from shared.contracts.codec import StrictReader, encode
 from tests.oracle import stackexchange as oracle
@@ -500,8 +499,8 @@ def test_a_row_without_end_is_refused_and_not_held(dump: Dump, monkeypatch: pyte
 
 
 def test_memory_is_bounded_by_the_index_of_posts(dump: Dump) -> None:
-    """30,000 posts with 60 MB of text, and 30,000 votes."""
-    count, body = 30_000, quoteattr("word " * 400)
+    """8,000 posts with 32 MB of text, and 8,000 votes."""
+    count, body = 8_000, quoteattr("word " * 800)
     with (dump.folder / "Posts.xml").open("w") as stream:
         stream.write("<posts>")
         for n in range(1, count + 1):
