@@ -28,6 +28,8 @@ class TopicsConsumer:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:
                 transaction.forward(CONTACTS, record.event.data.member_id, record.event)
+        if not batch.records:
+            return
         last = batch.records[-1].event
         otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
         await rederive(transaction, touched.topic_ids(), touched.marks, otherwise)

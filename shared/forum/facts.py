@@ -25,8 +25,8 @@ from shared.forum.registers import (
     latest,
     stamp_of,
 )
-from shared.messaging import Batch, Record
-from shared.messaging.erasure import forget
+from shared.messaging import Batch, DeadLetter, Record
+from shared.messaging.erasure import forget, strings_in
 from shared.postgres import Queries
 
 SQL = Queries(Path(__file__).parent / "sql" / "fold.sql")
@@ -86,6 +86,8 @@ class Facts:
         await connection.fetchrow(SQL.exclusive_lock if alone else SQL.share_lock)
         somebody_was_erased = (await connection.fetchrow(SQL.plan_for_batches))["somebody_was_erased"]
         fold = _Fold(await self._erasures(connection, batch.records, somebody_was_erased))
+        if somebody_was_erased or fold.erased_now:
+            await self._empty(connection, batch.dead_letters)
         for record in batch.records:
             fold.add(record)
         touched = fold.touched
@@ -118,6 +120,13 @@ class Facts:
         stand_ins = {self.stand_in(id): id for id in {id for r in records for id in _member_ids(r.event.data)}}
         rows = await connection.fetch(SQL.erased_among, list(stand_ins))
         return _Erasures({stand_ins[row["stand_in"]]: row["stand_in"] for row in rows}, now)
+
+    async def _empty(self, connection: Any, letters: list[DeadLetter]) -> None:
+        """What names an erased member is not kept, not even as something that nobody could read."""
+        for letter in letters:
+            stand_ins = [self.stand_in(name) for name in strings_in(letter)]
+            if await connection.fetch(SQL.erased_among, stand_ins):
+                letter.empty("emptied: it named an erased member")
 
     async def _erase(self, connection: Any, erased: dict[str, str], touched: Touched) -> None:
         """Rewrite every fact that names them, to their stand-ins."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.messaging.consumer import Batch, Record
+from shared.messaging.consumer import Batch, DeadLetter, Record
 from shared.messaging.kafka import KafkaUnavailable
 from shared.messaging.outbox import Outbox, Outgoing, Transaction, caught_up_at
 from shared.messaging.runtime import Messaging
@@ -13,6 +13,7 @@ MIGRATIONS = Migrations.of_folder("messaging", Path(__file__).parent / "migratio
 __all__ = [
     "MIGRATIONS",
     "Batch",
+    "DeadLetter",
     "KafkaUnavailable",
     "Messaging",
     "Outbox",

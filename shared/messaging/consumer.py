@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import asyncpg
@@ -38,7 +39,7 @@ from shared.contracts.catalogue import Stream
 from shared.contracts.codec import Decoder, Undecodable, UnknownType, too_far_ahead
 from shared.contracts.envelope import Event
 from shared.messaging.outbox import SQL, Outbox, Transaction
-from shared.observability import metrics
+from shared.observability import SpanKind, metrics, span
 from shared.postgres import Pool
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 POISON_WINDOW, POISON_LIMIT = 500, 50
 RETRY_SECONDS = (0.2, 15.0)
+MOST_LINKS = 32
 
 DATA_ERRORS = (
     asyncpg.DataError,
@@ -69,12 +71,31 @@ class Record:
     appended_at: datetime
 
 
+@dataclass(slots=True)
+class DeadLetter:
+    """A record that will be kept as it came; ``error`` says why it could not be applied."""
+
+    stream: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    appended_at: datetime
+    error: str
+
+    def empty(self, why: str) -> None:
+        """Keep only that there was something."""
+        self.key, self.value, self.headers, self.error = None, None, [], why
+
+
 @dataclass
 class Batch:
     """Decoded events in the order of their partitions, inside the transaction that applies them."""
 
     transaction: Transaction
     records: list[Record]
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 Apply = Callable[[Batch], Awaitable[None]]
@@ -299,7 +320,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if not raws or state.poisoned:
                 return
             self._decode(raws)
-            await self._apply_or_halve(raws, generation)
+            with self._span(raws):
+                await self._apply_or_halve(raws, generation)
             state.failures = 0
         except Exception as error:
             self._failed(error)
@@ -308,6 +330,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             state.busy = False
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
             metrics.BATCH_EVENTS.labels(self._service).observe(len(messages))
+
+    def _span(self, raws: list[_Raw]) -> contextlib.AbstractContextManager[Any]:
+        """A batch that serves one trace continues it; one that serves several is linked to some of them."""
+        traces = {raw.event.traceparent: None for raw in raws if raw.event and raw.event.traceparent}
+        only = next(iter(traces)) if len(traces) == 1 else None
+        links = () if only else tuple(islice(traces, MOST_LINKS))
+        return span(
+            f"{self._service} apply",
+            only,
+            SpanKind.CONSUMER,
+            {"messaging.system": "kafka", "messaging.batch.message_count": len(raws)},
+            links=links,
+        )
 
     def _decode(self, raws: list[_Raw]) -> None:
         for raw in raws:
@@ -359,7 +394,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     for row in await connection.fetch(SQL.lock_offsets, self._cluster, *_columns(ends))
                 }
                 behind = {at for at in ends if at not in stored or self._fetched_from(at, generation) > stored[at]}
-                records, dead = [], []
+                records: list[Record] = []
+                dead: list[DeadLetter] = []
                 for raw in raws:
                     if raw.at in behind:
                         continue
@@ -370,7 +406,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         outcome = "unknown"
                     elif raw.event is None:
                         outcome = "dead_lettered"
-                        dead.append(raw)
+                        dead.append(_dead_letter(raw))
                     else:
                         outcome = "applied"
                         records.append(
@@ -384,8 +420,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         )
                     counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
                 transaction = Transaction(connection, self._outbox.source)
-                if records:
-                    await self._apply(Batch(transaction, records))
+                if records or dead:
+                    await self._apply(Batch(transaction, records, dead))
                 if dead:
                     await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
                 written = await transaction.write_outbox()
@@ -525,19 +561,33 @@ def _columns(partitions: Any) -> tuple[list[str], list[int]]:
     return [at.topic for at in ordered], [at.partition for at in ordered]
 
 
-def _dead_columns(dead: list[_Raw]) -> list[list[Any]]:
+def _dead_letter(raw: _Raw) -> DeadLetter:
+    message = raw.message
+    return DeadLetter(
+        raw.at.topic,
+        raw.at.partition,
+        raw.offset,
+        message.key,
+        message.value,
+        list(message.headers),
+        _instant(message.timestamp),
+        raw.error or "",
+    )
+
+
+def _dead_columns(dead: list[DeadLetter]) -> list[list[Any]]:
     return [
-        [raw.at.topic for raw in dead],
-        [raw.at.partition for raw in dead],
-        [raw.offset for raw in dead],
-        [raw.message.key for raw in dead],
-        [raw.message.value for raw in dead],
-        [
-            json.dumps([[name, (value or b"").decode("latin-1")] for name, value in raw.message.headers]).replace(
-                "\\u0000", ""
-            )
-            for raw in dead
-        ],
-        [_instant(raw.message.timestamp) for raw in dead],
-        [(raw.error or "")[:2000].replace("\x00", "␀") for raw in dead],
+        [one.stream for one in dead],
+        [one.partition for one in dead],
+        [one.offset for one in dead],
+        [one.key for one in dead],
+        [one.value for one in dead],
+        [_headers(one) for one in dead],
+        [one.appended_at for one in dead],
+        [one.error[:2000].replace("\x00", "␀") for one in dead],
     ]
+
+
+def _headers(dead: DeadLetter) -> str:
+    """Header values are bytes; Latin-1 writes any of them down, but for NUL, which PostgreSQL's JSON cannot hold."""
+    return json.dumps([[name, (value or b"").decode("latin-1")] for name, value in dead.headers]).replace("\\u0000", "")

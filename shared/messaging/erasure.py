@@ -1,9 +1,11 @@
 """Wiping erased members from what waits to be sent and from what could not be read."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from shared.messaging.consumer import DeadLetter
 from shared.messaging.outbox import SQL
 
 
@@ -23,6 +25,26 @@ async def forget(connection: Any, erased: Mapping[str, str]) -> None:
                 )
             await connection.execute(SQL.empty_dead_letters, needle)
         await connection.execute(SQL.empty_dead_letters_of_key, member_id.encode())
+
+
+def strings_in(letter: DeadLetter) -> set[str]:
+    """Every string of a dead letter that may be an id, as far as it can be read at all."""
+    found: set[str] = set()
+    if letter.key is not None:
+        found.add(letter.key.decode("utf-8", "replace"))
+    try:
+        pending = [json.loads(letter.value or b"null")]
+    except (ValueError, RecursionError):
+        pending = re.findall(r'"([^"\\]{1,255})"', (letter.value or b"").decode("utf-8", "replace"))
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and len(item) <= 255:
+            found.add(item)
+        elif isinstance(item, dict):
+            pending += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            pending += item
+    return found
 
 
 def _renamed(value: bytes, member_id: str, stand_in: str) -> bytes:

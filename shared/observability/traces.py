@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -27,6 +26,9 @@ def configure_traces(settings: Settings, service: str = "constellation") -> Trac
     global _provider
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
     if settings.otlp_endpoint:
+        # Imported where it is used: it takes longer to load than most commands take to run.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
         base = settings.otlp_endpoint.rstrip("/")
         endpoint = base if base.endswith("/v1/traces") else f"{base}/v1/traces"
         # The processor batches in a thread of its own and drops what it cannot send: never in a request's way.

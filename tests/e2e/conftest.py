@@ -44,7 +44,7 @@ def _still_there(site: Site) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def narrow(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A second process of the topics service alone, on the same database, that finds no Kafka and has little patience."""
+    """A second process of the topics service, on the same database, without Kafka and with little patience."""
     log = tmp_path_factory.mktemp("narrow") / "log"
     settings = {"STARS_KAFKA": "127.0.0.1:1", "STARS_RATE_LIMIT": "5"}
     arguments = ["run", "topics", "--only", "http", "--port", "0", "--data", str(site.data)]

@@ -2,18 +2,18 @@
 
 import json
 import statistics
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiokafka
 import httpx
 import pytest
 
 from tests.e2e.site import (
     BATCH,
     ONE,
-    PATIENCE,
     Json,
     Site,
     ago,
@@ -26,6 +26,7 @@ from tests.e2e.site import (
     problem,
     replied,
 )
+from tests.e2e.streams import records_of
 
 SOON = 1.0
 """Seconds within which the answer shows what was sent: at the median of a day's steps, on a busy machine."""
@@ -254,14 +255,14 @@ async def test_a_members_address_reaches_the_contacts_stream_alone(site: Site) -
     )
     plain = {"member_id": member, "name": "No address"}
     site.publish(event("member-suspended", plain | {"status": "suspended"}))
-    records = await _records(site, "members.contacts", member, 3)
+    records = await records_of(site, "members.contacts", member, 3)
     assert [json.loads(record)["data"] for record in records] == [
         {"member_id": member, "email": address},
         {"member_id": member, "email": address},
         {"member_id": member, "email": None},
     ]
     assert {json.loads(record)["type"] for record in records} == {"contact-changed"}
-    found = await _records(site, "members.events", member, 4)
+    found = await records_of(site, "members.events", member, 4)
     assert [json.loads(record)["type"] for record in found] == [
         "member-registered",
         "member-updated",
@@ -269,7 +270,7 @@ async def test_a_members_address_reaches_the_contacts_stream_alone(site: Site) -
         "member-suspended",
     ]
     for stream in ("members.events", "forum.events", "topics.events"):
-        assert not any(local.encode() in record for record in await _records(site, stream))
+        assert not any(local.encode() in record for record in await records_of(site, stream))
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a@b@c", "a b@c.example", "a@\x00", 7, ["a@b.example"], "x" * 400 + "@y"])
@@ -298,41 +299,7 @@ def test_the_door_takes_only_what_is_the_forums_to_say(site: Site, sent: Json) -
     assert "mail.example" not in json.dumps(found)
 
 
-async def _records(site: Site, stream: str, key: str | None = None, count: int = 0) -> list[bytes]:
-    """The values (with keys and headers) of a stream, up to its present end; of a key, at least COUNT of them."""
-    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=site.info.kafka, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        partitions = [aiokafka.TopicPartition(stream, n) for n in sorted(consumer.partitions_for_topic(stream) or ())]
-        if not partitions:
-            await consumer.topics()
-            partitions = [aiokafka.TopicPartition(stream, n) for n in sorted(consumer.partitions_for_topic(stream))]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        found: list[bytes] = []
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            left = [p for p in partitions if await consumer.position(p) < ends[p]]
-            if not left and (key is None or len(found) >= count):
-                return found
-            assert time.monotonic() < deadline, f"{stream}: {found}"
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    if key is None:
-                        found.append(
-                            b"\n".join([record.key or b"", record.value or b"", repr(record.headers).encode()])
-                        )
-                    elif record.key == key.encode():
-                        found.append(record.value)
-    finally:
-        await consumer.stop()
-
-
 def test_stars_token_prints_a_token_that_holds(site: Site) -> None:
-    import subprocess
-    import sys
-
     command = [sys.executable, "-c", "from deploy.cli import main; main()", "token", "--data", str(site.data)]
     done = subprocess.run(
         [*command, "--role", "staff", "--member", "boss"], capture_output=True, text=True, check=True, timeout=30
