@@ -14,6 +14,8 @@ async def forget(connection: Any, erased: Mapping[str, str]) -> None:
 
     A dead letter is bytes that nobody could read as an event, so nothing finer than its whole value can go.
     """
+    # The relay deletes what it has sent: row by row, it and we could each hold what the other waits for.
+    await connection.execute("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE")
     for member_id, stand_in in erased.items():
         for needle in {json.dumps(member_id).encode(), json.dumps(member_id, ensure_ascii=False).encode()}:
             rows = await connection.fetch(SQL.outbox_naming, needle)

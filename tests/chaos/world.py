@@ -73,6 +73,8 @@ class World:
         self.told: list[Event] = []
         """Every envelope that Kafka took or may have taken: what the oracle knows."""
         self.watched: list[Watched] = []
+        self.moved: dict[str, int] = {}
+        """Since when the service believes to know some of what is watched, where that was moved into the past."""
         self.survived = Survived()
         self.sound = True
         """Whether the last comparison found nothing; after a failure nothing can be built on this world."""
@@ -199,6 +201,10 @@ class World:
         """Wait until everything that was told is applied, everything due is told, and the outbox is empty."""
         last = max((one.due for one in self.watched), default=0)
         await asyncio.sleep(max(0.0, last / SECOND - time.time()))
+        await self.settle_reading(seconds)
+
+    async def settle_reading(self, seconds: float = SETTLE_SECONDS) -> None:
+        """The same, without waiting for what is due only later."""
         cluster = await cluster_id(self.ground.servers)
         [row] = await self.ground.fetch("SELECT clock_timestamp() AS now")
         end = time.monotonic() + seconds
@@ -224,11 +230,8 @@ class World:
 
     # Comparing
 
-    async def compare(self, *, moved: Mapping[str, int] | None = None) -> None:
-        """Settle, then hold everything against the oracle; says what was survived.
-
-        MOVED: the instants at which Kafka is taken to have had a topic, where that was moved.
-        """
+    async def compare(self) -> None:
+        """Settle, then hold everything against the oracle; says what was survived."""
         await self.settle()
         for replica in self.ground.running():
             self.survived.note(
@@ -239,7 +242,7 @@ class World:
         wrong = await self._wrong_states(oracle)
         wrong += await self._wrong_views(oracle)
         wrong += await self._wrong_facts(oracle)
-        wrong += await self._wrong_stages(moved or {})
+        wrong += await self._wrong_stages()
         wrong += await self._wrong_contacts()
         assert not wrong, f"{len(wrong)} differences after {self.survived}:\n" + "\n".join(wrong[:15])
         self.sound = True
@@ -352,7 +355,7 @@ class World:
         self.survived.note("first responses standing", len(expected))
         return wrong
 
-    async def _wrong_stages(self, moved: Mapping[str, int]) -> list[str]:
+    async def _wrong_stages(self) -> list[str]:
         """Each stage at most once a topic, the higher ones later; of what is watched, exactly what must be told."""
         wrong = []
         told: dict[str, list[str]] = defaultdict(list)
@@ -370,22 +373,21 @@ class World:
             wrong.append("what was told is not what is remembered as told")
         self.survived.note("stages told", len(kept))
         if self.watched:
-            wrong += self._wrong_watches(told, moved, await self._appended(FORUM))
+            wrong += self._wrong_watches(told, await self._appended(FORUM))
         return wrong
 
-    def _wrong_watches(
-        self, told: Mapping[str, list[str]], moved: Mapping[str, int], appended: Mapping[str, int]
-    ) -> list[str]:
+    def _wrong_watches(self, told: Mapping[str, list[str]], appended: Mapping[str, int]) -> list[str]:
         wrong = []
         silencers: dict[str, int] = {}
         for event in self.told:
             if event["source"] == "/forum/watched" and event["type"] != "topic-created":
                 silencers[event["data"]["topic_id"]] = appended[event["id"]]
         for one in self.watched:
-            had = moved.get(one.topic_id, appended[f"topic-created:{one.topic_id}"])
+            was_moved = one.topic_id in self.moved
+            had = self.moved[one.topic_id] if was_moved else appended[f"topic-created:{one.topic_id}"]
             silenced = silencers.get(one.topic_id)
             stages = [stage for stage in told.get(one.topic_id, []) if stage == one.stage]
-            if had > one.due or (silenced is not None and silenced <= one.due):
+            if had > one.due or (silenced is not None and (was_moved or silenced <= one.due)):
                 self.survived.note("silences kept")
                 if stages:
                     wrong.append(f"{one.topic_id} was told {one.stage}: Kafka had what ends its waiting before that")

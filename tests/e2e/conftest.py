@@ -11,6 +11,11 @@ from tests.e2e.site import Program, Site
 from tests.infrastructure import start_for_tests
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Generated requests come last: what they promise to everybody would be in the way of the others."""
+    items.sort(key=lambda item: "tests/e2e/test_schemathesis" in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """`stars up` on a data folder of its own, with embedded Kafka and PostgreSQL."""

@@ -89,9 +89,9 @@ def replied(topic_id: str, reply_id: str, author: str = "helper", at: datetime |
     return event("reply-posted", data, at)
 
 
-def of(kind: str, topic_id: str, reply_id: str | None = None, at: datetime | None = None, **more: Any) -> Json:
+def of(name: str, topic_id: str, reply_id: str | None = None, at: datetime | None = None, **more: Any) -> Json:
     """Any event that names a topic and perhaps a reply."""
-    return event(kind, {"topic_id": topic_id} | ({"reply_id": reply_id} if reply_id else {}) | more, at)
+    return event(name, {"topic_id": topic_id} | ({"reply_id": reply_id} if reply_id else {}) | more, at)
 
 
 def problem(answer: httpx.Response, status: int, slug: str | None = None) -> Json:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 import asyncpg
+import pytest
 
 from deploy.services import NAMES
 from tests.e2e.site import Json, Site, ago, asked, event, fresh, of, replied
@@ -129,6 +130,24 @@ async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -
         assert min(audit) >= 2
     finally:
         await connection.close()
-    # The contacts' stream ends with the erasure too, so that compaction forgets the address.
-    latest = (await records_of(site, "members.contacts", member, 2))[-1]
-    assert json.loads(latest)["type"] == "member-erased"
+
+
+async def test_the_contacts_stream_forgets_an_erased_members_address(site: Site) -> None:
+    member = fresh("mortal")
+    site.publish(event("member-registered", {"member_id": member, "email": f"{member}@mail.example"}))
+    site.publish(event("member-erased", {"member_id": member}))
+    assert _types(await records_of(site, "members.contacts", member, 2)) == ["contact-changed", "member-erased"]
+
+
+@pytest.mark.xfail(reason="the door splits off and publishes the address of a member who is erased already")
+async def test_a_late_address_is_not_the_last_word_of_the_contacts_stream(site: Site) -> None:
+    member = fresh("mortal")
+    site.publish(event("member-erased", {"member_id": member}))
+    assert _types(await records_of(site, "members.contacts", member, 1)) == ["member-erased"]
+    site.publish(event("member-updated", {"member_id": member, "email": f"{member}@mail.example"}))
+    await asyncio.sleep(2)
+    assert _types(await records_of(site, "members.contacts", member, 1))[-1] == "member-erased"
+
+
+def _types(records: list[bytes]) -> list[str]:
+    return [json.loads(record)["type"] for record in records]

@@ -5,8 +5,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 BODY = "&lt;p&gt;I have two accounts and many playlists. How can I bring them together without losing any?&lt;/p&gt;"
-    "&lt;p&gt;I have two accounts and many playlists. How can I bring them together without losing any?&lt;/p&gt;&#xA;"
-)
 START = datetime(2020, 1, 1)
 
 

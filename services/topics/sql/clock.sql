@@ -18,9 +18,8 @@ ORDER BY topic_id
 ON CONFLICT DO NOTHING;
 
 -- name: write_next
-UPDATE topic_state AS s SET next_at = given.next_at
-FROM unnest($1::text[], $2::timestamptz[]) AS given (topic_id, next_at)
-WHERE s.topic_id = given.topic_id;
+INSERT INTO topic_state AS s (topic_id, next_at) SELECT * FROM unnest($1::text[], $2::timestamptz[])
+ON CONFLICT (topic_id) DO UPDATE SET next_at = excluded.next_at;
 
 -- name: expired_claims
 SELECT c.claim_id

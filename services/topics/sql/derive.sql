@@ -54,23 +54,27 @@ LEFT JOIN LATERAL (
 SELECT scope, nullif(from_at, '-infinity') AS from_at, target_seconds, objective FROM policy ORDER BY scope, from_at;
 
 -- name: write_states
-UPDATE topic_state AS s SET
-    known = g.known, visible = g.visible, closed = g.closed, kind = g.kind, space = g.space, language = g.language,
-    title = g.title, tags = g.tags, url = g.url, author_id = g.author_id, created_at = g.created_at,
-    created_us = g.created_us, target_us = g.target_us, due_at = g.due_at, response_reply_id = g.response_reply_id,
-    responder_id = g.responder_id, responder_kind = g.responder_kind, response_at = g.response_at,
-    response_us = g.response_us, appended_at = g.appended_at, backfill = g.backfill, next_at = g.next_at,
-    changed = pg_current_xact_id()
-FROM unnest(
+-- The rows are there (ensure_states) and locked. An upsert all the same: it finds each row by its key whatever the
+-- planner believes of the table's size, and a join does not.
+INSERT INTO topic_state AS s (
+    topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
+    target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at,
+    backfill, next_at
+)
+SELECT * FROM unnest(
     $1::text[], $2::boolean[], $3::boolean[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
     $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::timestamptz[], $16::text[],
     $17::text[], $18::text[], $19::timestamptz[], $20::bigint[], $21::timestamptz[], $22::boolean[], $23::timestamptz[]
-) AS g (
-    topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
-    target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at, backfill,
-    next_at
 )
-WHERE s.topic_id = g.topic_id;
+ON CONFLICT (topic_id) DO UPDATE SET
+    known = excluded.known, visible = excluded.visible, closed = excluded.closed, kind = excluded.kind,
+    space = excluded.space, language = excluded.language, title = excluded.title, tags = excluded.tags,
+    url = excluded.url, author_id = excluded.author_id, created_at = excluded.created_at,
+    created_us = excluded.created_us, target_us = excluded.target_us, due_at = excluded.due_at,
+    response_reply_id = excluded.response_reply_id, responder_id = excluded.responder_id,
+    responder_kind = excluded.responder_kind, response_at = excluded.response_at, response_us = excluded.response_us,
+    appended_at = excluded.appended_at, backfill = excluded.backfill, next_at = excluded.next_at,
+    changed = pg_current_xact_id();
 
 -- name: end_claims
 UPDATE claim SET ended_at = now(), why = given.why

@@ -1,0 +1,118 @@
+"""Who may do what: every operation of every OpenAPI document, for each role and for no token at all."""
+
+import itertools
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from deploy.services import NAMES
+from tests.e2e.site import ONE, Json, Site, asked, fresh, problem
+
+ANYONE = frozenset({"nobody", "member", "star", "staff", "forum"})
+WHO = sorted(ANYONE)
+
+ALLOWED: dict[tuple[str, str, str], frozenset[str]] = {
+    ("topics", "POST", "/api/events"): frozenset({"forum"}),
+    ("topics", "GET", "/api/topics"): ANYONE,
+    ("topics", "GET", "/api/topics/{topic_id}"): ANYONE,
+    # Staff may as well: somebody has to end a claim that is stuck, and they answer questions too.
+    ("topics", "POST", "/api/topics/{topic_id}/claim"): frozenset({"star", "staff"}),
+    ("topics", "DELETE", "/api/topics/{topic_id}/claim"): frozenset({"star", "staff"}),
+    ("topics", "GET", "/api/sla"): ANYONE,
+    ("topics", "GET", "/api/policies"): ANYONE,
+    ("topics", "PUT", "/api/policies"): frozenset({"staff"}),
+}
+"""What the interface promises. A new operation is written here, or the first test fails."""
+
+BODIES: dict[tuple[str, str, str], tuple[str, Any]] = {
+    ("topics", "POST", "/api/events"): (ONE, lambda: asked(fresh("topic"))),
+    ("topics", "PUT", "/api/policies"): (
+        "application/json",
+        lambda: {"scope": f"space:{fresh('s')}", "target_seconds": 60, "objective": 0.5},
+    ),
+}
+
+
+def _document(site: Site, service: str) -> Json:
+    answer = site.client.get(f"/{service}/api/openapi.json")
+    assert answer.status_code == 200
+    document: Json = answer.json()
+    return document
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_every_operation_is_in_the_table(site: Site, service: str) -> None:
+    paths = _document(site, service)["paths"]
+    found = {(service, method.upper(), path) for path, item in paths.items() for method in item}
+    assert found == {key for key in ALLOWED if key[0] == service}
+
+
+def _request(site: Site, key: tuple[str, str, str], headers: dict[str, str], topic: str) -> Any:
+    service, method, path = key
+    content = None
+    if key in BODIES:
+        content_type, body = BODIES[key]
+        content, headers = json.dumps(body()), headers | {"Content-Type": content_type}
+    return site.client.request(method, f"/{service}{path}".format(topic_id=topic), content=content, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def topic(site: Site) -> str:
+    """A question to claim."""
+    name = fresh("topic")
+    site.publish(asked(name))
+    site.topic_when(name)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("key", "who"),
+    list(itertools.product(ALLOWED, WHO)),
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_who_may(site: Site, topic: str, key: tuple[str, str, str], who: str) -> None:
+    headers = {} if who == "nobody" else site.bearer(who, member=f"{who}-of-the-table")
+    if key[1:] == ("DELETE", "/api/topics/{topic_id}/claim"):
+        site.client.post(f"/topics/api/topics/{topic}/claim", headers=headers)
+    answer = _request(site, key, headers, topic)
+    if who in ALLOWED[key]:
+        assert 200 <= answer.status_code < 300, answer.text
+    elif who == "nobody":
+        problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    else:
+        problem(answer, 403)
+    site.client.delete(f"/topics/api/topics/{topic}/claim", headers=site.staff)
+
+
+@pytest.mark.parametrize("key", [key for key in ALLOWED if "nobody" not in ALLOWED[key]], ids="-".join)
+@pytest.mark.parametrize("token", ["other secret", "no algorithm", "expired", "garbage", "basic", "two", "empty"])
+def test_a_token_that_does_not_hold_opens_nothing(
+    site: Site, topic: str, key: tuple[str, str, str], token: str
+) -> None:
+    claims = {"sub": "m", "roles": ["forum", "staff", "star", "member"], "exp": 4_000_000_000}
+    good = jwt.encode(claims, site.secret, "HS256")
+    values = {
+        "other secret": "Bearer " + jwt.encode(claims, "x" * 64, "HS256"),
+        "no algorithm": "Bearer " + jwt.encode(claims, None, "none"),
+        "expired": "Bearer " + jwt.encode(claims | {"exp": 1}, site.secret, "HS256"),
+        "garbage": "Bearer \x80\xff..",
+        "basic": "Basic c3RhZmY6c3RhZmY=",
+        "two": f"Bearer {good} {good}",
+        "empty": "Bearer",
+    }
+    assert _request(site, key, {"Authorization": f"Bearer {good}"}, topic).status_code in (200, 202, 409)
+    answer = _request(site, key, {"Authorization": values[token].encode("latin-1")}, topic)
+    problem(answer, 401)
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_bad_token_is_not_taken_for_nobody(site: Site) -> None:
+    problem(site.get("topics", {"Authorization": "Bearer nonsense"}), 401)
+
+
+def test_the_operators_own_pages_need_no_token(site: Site) -> None:
+    for path in ("/", "/livez", "/readyz", "/metrics", *(f"/{name}/api/openapi.json" for name in NAMES)):
+        assert site.client.get(path).status_code == 200, path

@@ -1,0 +1,57 @@
+"""Generated requests against every service's OpenAPI document, as each role: nothing surprising is ever found."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.services import NAMES
+from tests.e2e.site import ROOT, Site
+
+SECONDS = 8
+"""How long one role's run may take; five roles and four services stay within a minute."""
+FEWEST = 60
+
+CONFIGURATION = """
+[generation]
+allow-x00 = true
+max-examples = 40
+deterministic = true
+
+[checks]
+# A cursor is opaque, a time is RFC 3339 and an envelope has free data: a schema cannot tell the good from the bad.
+positive_data_acceptance.enabled = false
+"""
+
+
+@pytest.mark.parametrize("role", ["nobody", "member", "star", "staff", "forum"])
+@pytest.mark.parametrize("service", NAMES)
+def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: str, role: str) -> None:
+    document = f"{site.url}/{service}/api/openapi.json"
+    if not site.client.get(document).json()["paths"]:
+        pytest.skip(f"the service {service} has no operations yet")
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    headers = (
+        [] if role == "nobody" else ["--header", f"Authorization: {site.bearer(role, member='fuzz')['Authorization']}"]
+    )
+    command = [
+        *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
+        *("--config-file", str(configuration), "run", document, "--max-time", str(SECONDS), "--no-color"),
+        *headers,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=SECONDS + 40,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated is not None, done.stdout
+    assert int(generated[1]) >= FEWEST, "too few requests to say anything"
