@@ -22,7 +22,8 @@ from deploy.history import (
     wait_until_settled,
 )
 from shared.contracts.envelope import Event
-from shared.messaging.kafka import KafkaUnavailable, cluster_id, create_broker, ensure_streams, send_all
+from shared.messaging.kafka import KafkaUnavailable, cluster_id, ensure_streams
+from shared.messaging.producer import Producer
 from shared.settings import Settings
 
 app = typer.Typer(
@@ -92,8 +93,8 @@ async def _load(
     kafka = settings.kafka or ""
     await ensure_streams(kafka, settings.partitions, settings.kafka_replication)
     dump = fingerprint(files, cluster=await cluster_id(kafka), **about)
-    broker = create_broker(kafka, "constellation-import")
-    await broker.start()
+    producer = Producer(kafka, "constellation-import")
+    await producer.start()
     findings = Findings()
     try:
         with _bar() as bar:
@@ -104,7 +105,7 @@ async def _load(
 
             loaded = await load(
                 read(reading, findings),
-                lambda records: send_all(broker, records),
+                producer.send_all,
                 checkpoint=checkpoint_file(data.absolute(), name),
                 progress=lambda count: bar.update(task, sent=f"{count:,} events in Kafka"),
                 dump=dump,
@@ -112,7 +113,7 @@ async def _load(
                 say=lambda line: console.print(line),
             )
     finally:
-        await broker.stop()
+        await producer.stop()
     for line in findings.lines():
         console.print(line, soft_wrap=True)
     rate = loaded.sent / loaded.seconds if loaded.seconds else 0

@@ -1,16 +1,13 @@
-"""Kafka as every process uses it: one broker object, one way to send, topics made from the catalogue."""
+"""Kafka as every process uses it: a broker for subscriptions, topics made from the catalogue."""
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 from faststream.kafka import KafkaBroker
 
 from shared.contracts.catalogue import STREAMS, Stream
-from shared.contracts.envelope import CONTENT_TYPE
 
 REQUEST_TIMEOUT_MS = 15_000
 
@@ -26,52 +23,19 @@ class KafkaUnavailable(Exception):
 
 
 def create_broker(bootstrap: str, client: str) -> KafkaBroker:
-    """A FastStream broker whose defaults lose nothing.
-
-    Idempotence is off on purpose: with it, aiokafka's batches never expire and a stop can hang while Kafka is
-    away. aiokafka keeps one request a partition in flight, so that retries do not reorder, and every reader
-    deduplicates.
-    """
+    """A FastStream broker for subscriptions; `Producer` sends."""
     return KafkaBroker(
         [host.strip() for host in bootstrap.split(",")],
         client_id=client,
-        acks="all",
-        enable_idempotence=False,
+        consumer_only=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         metadata_max_age_ms=30_000,
         allow_auto_create_topics=False,
-        linger_ms=2,
-        max_batch_size=131_072,
         graceful_timeout=10,
         logger=_faststream_log,
         log_level=logging.DEBUG,
         apply_types=False,
     )
-
-
-async def send(broker: KafkaBroker, records: Sequence[tuple[str, str, bytes]]) -> list[BaseException | None]:
-    """Send (stream, key, value) records in order and wait for Kafka to have them.
-
-    Returns, for each, None or why it is not known to be there.
-    """
-    futures: list[Any] = []
-    headers = {"content-type": CONTENT_TYPE}
-    for stream, key, value in records:
-        try:
-            futures.append(await broker.publish(value, stream, key=key.encode(), headers=headers, no_confirm=True))
-        except (KafkaError, OSError) as error:
-            futures.append(error)
-    pending = [future for future in futures if isinstance(future, asyncio.Future)]
-    if pending:
-        await asyncio.wait(pending)
-    return [future.exception() if isinstance(future, asyncio.Future) else future for future in futures]
-
-
-async def send_all(broker: KafkaBroker, records: Sequence[tuple[str, str, bytes]]) -> None:
-    """Send records, all or an error: raises KafkaUnavailable where one is not known to be in Kafka."""
-    for outcome in await send(broker, records):
-        if outcome is not None:
-            raise KafkaUnavailable(f"{type(outcome).__name__}: {outcome}") from outcome
 
 
 async def ensure_streams(

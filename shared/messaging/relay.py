@@ -6,10 +6,8 @@ import logging
 from collections import Counter
 from typing import Any
 
-from faststream.kafka import KafkaBroker
-
-from shared.messaging.kafka import send
 from shared.messaging.outbox import SQL, Outbox
+from shared.messaging.producer import Producer
 from shared.observability import metrics
 from shared.postgres import UNAVAILABLE
 from shared.postgres.singleton import STANDBY_SECONDS, held_alone
@@ -24,8 +22,8 @@ class Relay:
     """Publishes the outbox. A record is deleted only after Kafka acknowledged it and all before it, so a death
     anywhere sends some again, under the same ids."""
 
-    def __init__(self, dsn: str, service: str, broker: KafkaBroker, outbox: Outbox) -> None:
-        self._dsn, self._service, self._broker, self._outbox = dsn, service, broker, outbox
+    def __init__(self, dsn: str, service: str, producer: Producer, outbox: Outbox) -> None:
+        self._dsn, self._service, self._producer, self._outbox = dsn, service, producer, outbox
         self._failing_since: float | None = None
         self._last_error = ""
 
@@ -50,7 +48,7 @@ class Relay:
                     await asyncio.wait_for(self._outbox.written.wait(), POLL_SECONDS)
 
     async def _publish(self, connection: Any, rows: list[Any]) -> None:
-        outcomes = await send(self._broker, [(row["stream"], row["key"], row["value"]) for row in rows])
+        outcomes = await self._producer.send([(row["stream"], row["key"], row["value"]) for row in rows])
         failed = next((n for n, outcome in enumerate(outcomes) if outcome is not None), None)
         done = [row["id"] for row in rows[:failed]]
         if done:

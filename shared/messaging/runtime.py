@@ -1,7 +1,6 @@
 """A service's ends in Kafka as one thing to run: the broker, the consumer, the relay."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -10,8 +9,9 @@ from faststream.kafka import KafkaBroker
 
 from shared.contracts.catalogue import Stream
 from shared.messaging.consumer import Apply, Consumer
-from shared.messaging.kafka import KafkaUnavailable, cluster_id, create_broker, ensure_streams, send_all
+from shared.messaging.kafka import KafkaUnavailable, cluster_id, create_broker, ensure_streams
 from shared.messaging.outbox import Outbox
+from shared.messaging.producer import Producer
 from shared.messaging.relay import Relay
 from shared.postgres import Pool
 from shared.settings import Settings
@@ -29,7 +29,7 @@ class Messaging:
             raise ValueError("STARS_KAFKA and STARS_POSTGRES must be set")
         self._service, self._settings, self._pool, self._outbox = service, settings, pool, outbox
         self._bootstrap, self._dsn = settings.kafka, dsn
-        self._broker: KafkaBroker | None = None
+        self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._relay: Relay | None = None
         self._why_not_started = "not connected to Kafka yet"
@@ -37,13 +37,13 @@ class Messaging:
 
     async def send_all(self, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Send (stream, key, value) records straight to Kafka. Raises KafkaUnavailable."""
-        if self._broker is None:
+        if self._producer is None:
             raise KafkaUnavailable(self._why_not_started)
-        await send_all(self._broker, records)
+        await self._producer.send_all(records)
 
     async def run(self, streams: Sequence[Stream] = (), apply: Apply | None = None) -> None:
         """Run until cancelled: consume ``streams`` and relay the outbox, or, without ``apply``, only send."""
-        broker = await self._start(streams, apply)
+        broker, producer = await self._start(streams, apply)
         try:
             async with asyncio.TaskGroup() as group:
                 if self._consumer:
@@ -53,18 +53,16 @@ class Messaging:
                 group.create_task(asyncio.Event().wait())
         finally:
             # The heartbeat is gone by now, as it must be: a stopping broker moves on without applying.
-            self._broker = None
+            self._producer = None
             if self._consumer:
                 await self._consumer.close()
-            try:
-                await asyncio.wait_for(broker.stop(), STOP_SECONDS)
-            except TimeoutError:
-                log.warning("Kafka's client did not stop in %s s and is left behind", STOP_SECONDS)
+            await _stop(broker, producer)
 
-    async def _start(self, streams: Sequence[Stream], apply: Apply | None) -> KafkaBroker:
+    async def _start(self, streams: Sequence[Stream], apply: Apply | None) -> tuple[KafkaBroker, Producer]:
         pause = 0.2
         while True:
             broker = create_broker(self._bootstrap, f"constellation-{self._service}")
+            producer = Producer(self._bootstrap, f"constellation-{self._service}")
             try:
                 await ensure_streams(self._bootstrap, self._settings.partitions, self._settings.kafka_replication)
                 self.cluster = await cluster_id(self._bootstrap)
@@ -79,23 +77,33 @@ class Messaging:
                         apply,
                         self._settings.batch_records,
                     )
-                    self._relay = Relay(self._dsn, self._service, broker, self._outbox)
+                    self._relay = Relay(self._dsn, self._service, producer, self._outbox)
+                await producer.start()
                 await broker.start()
-                self._broker = broker
-                return broker
+                self._producer = producer
+                return broker, producer
             except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
                 self._why_not_started = f"Kafka at {self._bootstrap} does not answer: {error}"
                 log.warning(self._why_not_started)
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(broker.stop(), STOP_SECONDS)
+                await _stop(broker, producer)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
 
     def problems(self) -> list[str]:
         """Why events do not flow, in plain words; empty when they do."""
-        if self._broker is None:
+        if self._producer is None:
             return [self._why_not_started]
         return [
             *(self._consumer.problems() if self._consumer else ()),
             *(self._relay.problems() if self._relay else ()),
         ]
+
+
+async def _stop(broker: KafkaBroker, producer: Producer) -> None:
+    for client in (broker, producer):
+        try:
+            await asyncio.wait_for(client.stop(), STOP_SECONDS)
+        except TimeoutError:
+            log.warning("Kafka's client did not stop in %s s and is left behind", STOP_SECONDS)
+        except Exception:
+            log.debug("a client that had not started did not stop either", exc_info=True)
