@@ -32,4 +32,4 @@ class TopicsConsumer:
             return
         last = batch.records[-1].event
         otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
-        await rederive(transaction, touched.topic_ids(), touched.marks, otherwise)
+        await rederive(transaction, touched.topic_ids(), touched.marks, otherwise, aliases=touched.aliases)

@@ -30,23 +30,28 @@ async def load_policies(connection: Any) -> Policies:
 
 
 async def rederive(
-    transaction: Transaction, topic_ids: Iterable[str], marks: Mapping[str, Mark], otherwise: Mark
+    transaction: Transaction,
+    topic_ids: Iterable[str],
+    marks: Mapping[str, Mark],
+    otherwise: Mark,
+    *,
+    aliases: bool = True,
 ) -> None:
     """Derive topics again, store what differs and publish the difference.
 
     The caller holds the facts' lock. ``marks`` say which events touched a topic; ``otherwise`` stands for those
-    that were touched through a member.
+    that were touched through a member. ``aliases`` False: it is known that no id stands for another.
     """
     connection = transaction.connection
     named = set(topic_ids)
     if not named:
         return
-    groups = await _groups(connection, named)
+    groups = await _groups(connection, named) if aliases else {id: {id} for id in named}
     # Merged-away topics are derived too: to nothing.
     ids = sorted(named | groups.keys(), key=str.encode)
     await connection.execute(SQL.ensure_states, ids)
     stored = {row["topic_id"]: row for row in await connection.fetch(SQL.lock_states, ids)}
-    facts, responses, same = await _read(connection, groups)
+    facts, responses, same = await _read(connection, groups, aliases)
     policies = await load_policies(connection)
 
     changed: list[State] = []
@@ -98,7 +103,7 @@ async def _groups(connection: Any, named: set[str]) -> dict[str, set[str]]:
 
 
 async def _read(
-    connection: Any, groups: dict[str, set[str]]
+    connection: Any, groups: dict[str, set[str]], aliases: bool
 ) -> tuple[dict[str, list[Any]], dict[str, Response], dict[str, tuple[str, ...]]]:
     """The facts of each group, its first response, and the ids of each member who goes by several, root first."""
     pairs = [(root, member) for root, members in groups.items() for member in members]

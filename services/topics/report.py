@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,10 +183,11 @@ def _series(
     every: Every,
 ) -> Iterator[dict[str, Any]]:
     """One entry for every bucket that touches the range, empty ones included, none that starts after ``as_of``."""
-    bounds = _range(created, scope, as_of)
+    bounds = _range(created, scope)
     if bounds is None:
         return
-    starts = list(islice(buckets(*bounds, every), MOST_BUCKETS + 1))
+    until_now = takewhile(lambda start: start <= as_of, buckets(*bounds, every))
+    starts = list(islice(until_now, MOST_BUCKETS + 1))
     if len(starts) > MOST_BUCKETS:
         raise TooManyBuckets(f"more than {MOST_BUCKETS} of them: choose a shorter range or longer steps")
     order = np.argsort(created, kind="stable")
@@ -199,7 +200,7 @@ def _series(
         yield {"start": start, **found.as_dict()}
 
 
-def _range(created: NDArray[np.int64], scope: Scope, as_of: datetime) -> tuple[datetime, datetime] | None:
+def _range(created: NDArray[np.int64], scope: Scope) -> tuple[datetime, datetime] | None:
     """The first and last instant of the series: the scope's own bounds, else those of the topics counted."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     if len(created) == 0 and (scope.since is None or scope.until is None):
@@ -213,7 +214,6 @@ def _range(created: NDArray[np.int64], scope: Scope, as_of: datetime) -> tuple[d
         if scope.until is not None
         else epoch + timedelta(microseconds=int(created.max()))
     )
-    last = min(last, as_of)
     return (first, last) if first <= last else None
 
 

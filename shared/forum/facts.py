@@ -52,6 +52,8 @@ class Touched:
     kudos: list[Any] = field(default_factory=list)
     """Rows kudos_id, left_reply_id, reply_id, left_giver_id, giver_id."""
     members: set[str] = field(default_factory=set)
+    aliases: bool = True
+    """Whether any id may stand for another: where none does, nobody need look."""
     erased: dict[str, str] = field(default_factory=dict)
     """Members who were erased in this batch, and their stand-ins."""
     marks: dict[str, Mark] = field(default_factory=dict)
@@ -84,9 +86,10 @@ class Facts:
         connection = batch.transaction.connection
         alone = any(record.event.type in _ALIAS_TYPES for record in batch.records)
         await connection.fetchrow(SQL.exclusive_lock if alone else SQL.share_lock)
-        somebody_was_erased = (await connection.fetchrow(SQL.plan_for_batches))["somebody_was_erased"]
-        fold = _Fold(await self._erasures(connection, batch.records, somebody_was_erased))
-        if somebody_was_erased or fold.erased_now:
+        before = await connection.fetchrow(SQL.plan_for_batches)
+        fold = _Fold(await self._erasures(connection, batch.records, before["somebody_was_erased"]))
+        fold.touched.aliases = alone or before["something_was_merged"]
+        if before["somebody_was_erased"] or fold.erased_now:
             await self._empty(connection, batch.dead_letters)
         for record in batch.records:
             fold.add(record)

@@ -166,6 +166,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             heartbeat_interval_ms=300,
             session_timeout_ms=10_000,
             auto_offset_reset="none",
+            isolation_level="read_committed",
             partition_assignment_strategy=(RangePartitionAssignor,),
             ack_policy=AckPolicy.MANUAL,
             listener=self,
@@ -589,5 +590,10 @@ def _dead_columns(dead: list[DeadLetter]) -> list[list[Any]]:
 
 
 def _headers(dead: DeadLetter) -> str:
-    """Header values are bytes; Latin-1 writes any of them down, but for NUL, which PostgreSQL's JSON cannot hold."""
-    return json.dumps([[name, (value or b"").decode("latin-1")] for name, value in dead.headers]).replace("\\u0000", "")
+    """Header values are bytes; Latin-1 writes any of them down, with Ā for NUL, which PostgreSQL's JSON cannot hold."""
+    return json.dumps(
+        [
+            [name.replace("\0", "Ā"), None if value is None else value.decode("latin-1").replace("\0", "Ā")]
+            for name, value in dead.headers
+        ]
+    )

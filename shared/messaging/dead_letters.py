@@ -47,7 +47,10 @@ class DeadLetters:
                     row for row in await self._connection.fetch(SQL.take_dead_letters, ids) if row["value"] is not None
                 ]
                 for row in rows:
-                    headers = [(name, value.encode("latin-1")) for name, value in json.loads(row["headers"])]
+                    headers = [
+                        (name, None if value is None else value.replace("Ā", "\0").encode("latin-1"))
+                        for name, value in json.loads(row["headers"])
+                    ]
                     await producer.send_and_wait(row["stream"], row["value"], key=row["key"], headers=headers)
                 await self._connection.fetch(SQL.drop_dead_letters, [row["id"] for row in rows])
         finally:

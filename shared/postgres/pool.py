@@ -44,8 +44,17 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
     async def prepare(connection: Any) -> None:
         await _become(connection, service)
 
+    async def leave(_: Any) -> None:
+        """Nothing to undo: no code of ours sets anything or takes a lock beyond its transaction over a pool."""
+
     return asyncpg.create_pool(
-        dsn, min_size=0, max_size=size, server_settings=_server_settings(service), init=prepare, timeout=10
+        dsn,
+        min_size=0,
+        max_size=size,
+        server_settings=_server_settings(service),
+        init=prepare,
+        reset=leave,
+        timeout=10,
     )
 
 

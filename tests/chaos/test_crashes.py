@@ -6,7 +6,7 @@ import asyncio
 
 from tests.chaos.world import World
 
-KILLS_A_ROUND = 5
+KILLS_A_ROUND = 4
 
 
 async def test_a_service_that_is_killed_again_and_again_loses_and_repeats_nothing(world: World, rounds: int) -> None:

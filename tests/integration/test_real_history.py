@@ -15,7 +15,9 @@ AS_OF = {"beer": "2020-05-31T01:34:58Z", "opendata": "2017-08-26T21:12:39.243Z"}
 
 
 @pytest.mark.parametrize("name", AS_OF)
-async def test_every_month_of_a_real_dump_is_what_the_xml_says(topics_connection: asyncpg.Connection, name: str) -> None:
+async def test_every_month_of_a_real_dump_is_what_the_xml_says(
+    topics_connection: asyncpg.Connection, name: str
+) -> None:
     folder = dump(name)
     if folder is None:
         pytest.skip(f"the dump {name} is not here: put it under ../shared/data or name its folder by STARS_TEST_DATA")

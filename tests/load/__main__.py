@@ -5,6 +5,7 @@ Everything runs on embedded Kafka and PostgreSQL of its own, on 127.0.0.1, in a 
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import time
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("which", nargs="?", default="all", choices=[*SCENARIOS, "all"])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter: to see that it works")
     given = parser.parse_args()
+    # A topic that was made a moment ago has no leader yet: aiokafka warns, and tries again.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     chosen = list(SCENARIOS) if given.which == "all" else [given.which]
     started = time.monotonic()
     load = f", {os.getloadavg()[0]:.1f} busy before" if hasattr(os, "getloadavg") else ""

@@ -17,7 +17,7 @@ from tests.load.stage import module, say, stage, stars
 RATE, IN_A_BATCH = 500, 5
 WARM_SECONDS = 3.0
 POLL_SECONDS = 0.005
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.02
 GOAL_MS = 300.0
 LONGEST = 10.0
 

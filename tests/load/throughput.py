@@ -46,6 +46,11 @@ class Run:
         """Events a second."""
         return self.events / self.seconds
 
+    @property
+    def work(self) -> float:
+        """CPU seconds of all three an event: what else runs on the machine disturbs it least."""
+        return (self.usage.program + self.usage.postgres + self.usage.kafka) / self.events
+
 
 @dataclass
 class Results:
@@ -56,6 +61,11 @@ class Results:
     def rate(self, name: str) -> Spread:
         """Events a second."""
         return Spread.of([run.rate for run in self.runs[name]])
+
+    def work(self, over: str) -> Spread:
+        """CPU time an event: another's against ours."""
+        pairs = zip(self.runs[OURS], self.runs[over], strict=True)
+        return Spread.of([other.work / ours.work for ours, other in pairs if ours.work] or [0.0])
 
     def ratio(self, over: str) -> Spread:
         """Ours against another, pair by pair: of each round, so that what else ran on the machine cancels."""
@@ -106,15 +116,17 @@ def _print(results: Results, events: int, rounds: int) -> None:
                 cpu("program"),
                 cpu("postgres"),
                 cpu("kafka"),
+                "1" if name == OURS else f"{results.work(name).middle:.2f}",
                 f"{max(run.memory['program'] for run in runs):.0f}",
             ]
         )
     table(
         f"Throughput: {events:,} events of the mix from Kafka, batches of {BATCH}, fsync on, one process;"
         f" median (least–most) of {rounds} interleaved rounds",
-        ["", "events/s", "ours : it", "CPU ms/1,000: program", "PostgreSQL", "Kafka", "peak MB"],
+        ["", "events/s", "ours : it", "CPU ms/1,000: program", "PostgreSQL", "Kafka", "its sum : ours", "peak MB"],
         rows,
     )
+    print("  The sums of CPU time compare best where other programs run beside; rates where none do.")
     ours = results.runs[OURS]
     lag = Spread.of([run.relay_seconds * 1000 for run in ours])
     memory = ours[-1].memory

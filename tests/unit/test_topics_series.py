@@ -1,0 +1,64 @@
+"""The series of the report: which buckets there are."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from services.topics.report import MOST_BUCKETS, Columns, Report, Scope, TooManyBuckets
+from services.topics.rules import microseconds
+
+HOUR = timedelta(hours=1)
+DAY = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
+
+
+def starts(scope: Scope, as_of: datetime, every: str, *created: datetime) -> list[str]:
+    report = Report.__new__(Report)
+    report._columns = Columns()
+    if created:
+        report._columns.put([(f"t{n}", microseconds(at), None, 1, "s", None) for n, at in enumerate(created)])
+    return [f"{bucket['start']:%m-%d}" for bucket in report._compute(scope, as_of, every)["series"]]
+
+
+def test_a_bucket_is_there_when_it_starts_before_as_of_even_if_the_range_does_not() -> None:
+    scope = Scope(since=DAY + 2 * HOUR, until=DAY + 50 * HOUR)
+    assert starts(scope, DAY + HOUR, "day") == ["01-01"]
+    assert starts(scope, DAY, "day") == ["01-01"]
+    assert starts(scope, DAY - HOUR, "day") == []
+    assert starts(scope, DAY + 99 * HOUR, "day") == ["01-01", "01-02", "01-03"]
+
+
+def test_the_end_of_the_range_is_excluded() -> None:
+    assert starts(Scope(since=DAY, until=DAY + 24 * HOUR), DAY + 99 * HOUR, "day") == ["01-01"]
+    assert starts(Scope(since=DAY, until=DAY), DAY + 99 * HOUR, "day") == []
+
+
+def test_where_a_bound_is_absent_the_first_and_last_topic_counted_bound_the_series() -> None:
+    topics = (DAY + HOUR, DAY + 80 * HOUR)
+    assert starts(Scope(), DAY + 999 * HOUR, "day", *topics) == ["01-01", "01-02", "01-03", "01-04"]
+    assert starts(Scope(since=DAY - 24 * HOUR), DAY + 999 * HOUR, "day", topics[0]) == ["12-31", "01-01"]
+    assert starts(Scope(), DAY + 999 * HOUR, "day") == []
+
+
+def test_weeks_begin_on_monday_and_months_and_years_on_their_first_day() -> None:
+    scope = Scope(since=datetime(2023, 12, 30, tzinfo=UTC), until=datetime(2024, 1, 9, tzinfo=UTC))
+    as_of = datetime(2025, 1, 1, tzinfo=UTC)
+    assert starts(scope, as_of, "week") == ["12-25", "01-01", "01-08"]
+    assert starts(scope, as_of, "month") == ["12-01", "01-01"]
+    assert starts(scope, as_of, "year") == ["01-01", "01-01"]
+
+
+def test_a_series_that_nobody_can_read_is_refused_plainly() -> None:
+    scope = Scope(since=datetime(1970, 1, 1, tzinfo=UTC), until=datetime(9999, 1, 1, tzinfo=UTC))
+    with pytest.raises(TooManyBuckets, match=str(MOST_BUCKETS)):
+        starts(scope, datetime(9999, 1, 1, tzinfo=UTC), "day")
+
+
+def test_columns_grow_and_later_rows_replace_earlier_ones() -> None:
+    columns = Columns()
+    for n in range(0, 5000, 100):
+        columns.put([(f"t{n + k}", n + k, None, 1, "s", None) for k in range(100)])
+    columns.put([("t7", None, None, None, None, None)])
+    created, _, _ = columns.chosen(Scope(), 10**15)
+    assert sorted(created) == [n for n in range(5000) if n != 7]
+    assert np.all(columns.chosen(Scope(space="nowhere"), 10**15)[0] == [])
