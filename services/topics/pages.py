@@ -44,7 +44,7 @@ def _promise(week: dict[str, Any], ever: dict[str, Any], goal: Any) -> str:
         text, more = "Nobody has asked yet.", "Publish events, or bring history in with <code>stars import</code>."
     elif week["attainment"] is None:
         text = f"{ever['attainment']:.1%} of all questions were answered within {hours}; {aim}."
-        more = "None of the last seven days is decided yet."
+        more = "No question of the last seven days is decided yet."
     else:
         text = f"{week['attainment']:.1%} of the last seven days' questions were answered within {hours}; {aim}."
         more = f"Of all questions ever asked: {ever['attainment']:.1%}."
@@ -71,7 +71,7 @@ def _spaces(rows: list[tuple[str, dict[str, Any]]]) -> str:
 
 def _queue(items: list[dict[str, Any]], now: datetime) -> str:
     if not items:
-        return "<h2>What is due next?</h2><p>Nobody is waiting.</p>"
+        return "<h2>Who is waiting?</h2><p>Nobody is waiting.</p>"
     body = "".join(
         f"<tr><td>{_title(item)}</td><td>{escape(item['space'] or '')}</td>"
         f'<td><time datetime="{item["due_at"].isoformat()}" title="{item["due_at"]:%Y-%m-%d %H:%M} UTC">'
@@ -79,7 +79,7 @@ def _queue(items: list[dict[str, Any]], now: datetime) -> str:
         for item in items
     )
     return (
-        '<h2>What is due next?</h2><div class="scroll"><table><tr><th>question</th><th>space</th><th>time</th></tr>'
+        '<h2>Who is waiting?</h2><div class="scroll"><table><tr><th>question</th><th>space</th><th>time</th></tr>'
         f"{body}</table></div>"
     )
 

@@ -16,6 +16,8 @@ SECONDS = 8
 FEWEST = 60
 
 CONFIGURATION = """
+hooks = "tests.e2e.hooks"
+
 [generation]
 allow-x00 = true
 max-examples = 40
@@ -24,6 +26,8 @@ deterministic = true
 [checks]
 # A cursor is opaque, a time is RFC 3339 and an envelope has free data: a schema cannot tell the good from the bad.
 positive_data_acceptance.enabled = false
+# Ours, in the hooks, stands for it.
+negative_data_rejection.enabled = false
 """
 
 

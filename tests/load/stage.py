@@ -149,6 +149,10 @@ class Stage:
         program = start(self.folder, name, argv, self.environment(dsn or self.postgres, **settings))
         try:
             yield program
+        except Exception:
+            said = [line for line in program.output().splitlines() if '"INFO"' not in line]
+            say(f"the last words of {name} beside what it did:\n" + "\n".join(line[:2000] for line in said[-12:]))
+            raise
         finally:
             await program.stop()
 
