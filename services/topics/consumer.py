@@ -1,8 +1,11 @@
 """What the topics service makes of a batch: fold it into the facts, derive what was touched."""
 
+import hashlib
+
 from services.topics.derive import SQL, rederive
 from shared.contracts.catalogue import APPLICATIONS, CONTACTS, FORUM, MEMBERS
-from shared.contracts.members import MemberErased
+from shared.contracts.envelope import Event
+from shared.contracts.members import ErasedMemberData, MemberErased
 from shared.forum import Facts, Mark
 from shared.messaging import Batch
 
@@ -28,8 +31,21 @@ class TopicsConsumer:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:
                 transaction.forward(CONTACTS, record.event.data.member_id, record.event)
+        for event in touched.late:
+            # What came with it, such as an address, must not be the last word either.
+            transaction.forward(CONTACTS, event.data.member_id, _erased_again(event))
         if not batch.records:
             return
         last = batch.records[-1].event
         otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
         await rederive(transaction, touched.topic_ids(), touched.marks, otherwise, aliases=touched.aliases)
+
+
+def _erased_again(late: Event) -> MemberErased:
+    return MemberErased(
+        specversion="1.0",
+        id=hashlib.sha256(f"{late.source}\n{late.id}\nerased".encode()).hexdigest(),
+        source="/constellation/topics",
+        time=late.time,
+        data=ErasedMemberData(member_id=late.data.member_id, status="erased"),
+    )

@@ -56,6 +56,8 @@ class Touched:
     """Whether any id may stand for another: where none does, nobody need look."""
     erased: dict[str, str] = field(default_factory=dict)
     """Members who were erased in this batch, and their stand-ins."""
+    late: list[Event] = field(default_factory=list)
+    """Records of members who were erased before: they change nothing."""
     marks: dict[str, Mark] = field(default_factory=dict)
 
     def topic_ids(self) -> set[str]:
@@ -284,6 +286,7 @@ class _Fold:
                 value = getattr(event.data, name)
                 if value in self._erased and event.type != _ERASED:
                     if name == "member_id" and event.type in _ALIAS_TYPES:
+                        self.touched.late.append(event)
                         return  # erasure is for ever: a late record brings nobody back
                     setattr(event.data, name, self._erased[value])
         handler(self, event, record)

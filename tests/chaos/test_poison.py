@@ -94,10 +94,10 @@ async def test_poison_harms_nothing_but_itself(world: World, rounds: int) -> Non
             sent = await forum.send_and_wait(FORUM, of(odd), key=NO_UTF8, headers=BINARY)
             world.told.append(odd)
             await from_the_console(world, "typed by hand")
-            before = await caught_up(world)
-            await asyncio.sleep(2)
-            assert (await caught_up(world) - before).total_seconds() > 0.5, "caught_up_at stands still"
         await world.settle_reading()
+        before = await caught_up(world)
+        await asyncio.sleep(2)
+        assert (await caught_up(world) - before).total_seconds() > 0.5, "caught_up_at stands still"
         rows = await world.ground.fetch("SELECT * FROM dead_letter")
         found = {(row["stream"], row["partition"], row["offset"]): row for row in rows}
         assert len(found) == len(letters) + 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from deploy.infrastructure import Instance, InstanceInfo
+from deploy.infrastructure import Instance, InstanceInfo, guard
 from shared.web import Role, issue_token
 
 T = TypeVar("T")
@@ -132,7 +133,11 @@ class Program:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STARS_")}
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from deploy.cli import main; main()", *arguments],
+                # Stopped as Ctrl-C does, also when the tests are killed.
+                [
+                    *(sys.executable, guard.__file__, str(os.getpid()), str(int(signal.SIGTERM)), "-1", "-1"),
+                    *(sys.executable, "-c", "from deploy.cli import main; main()", *arguments),
+                ],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -126,7 +126,6 @@ def test_a_claim_ends_with_a_merge(site: Site) -> None:
     assert site.release(gone, star).json()["topic_id"] == survivor
 
 
-@pytest.mark.xfail(reason="claims stay under the account's old id: claims.sql and queue.sql do not look at aliases")
 def test_the_claims_of_a_merged_account_are_the_survivors(site: Site) -> None:
     ids, member, survivor = _questions(site, 4), fresh("star"), fresh("survivor")
     for topic in ids[:3]:

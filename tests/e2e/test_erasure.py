@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 
 import asyncpg
-import pytest
 
 from deploy.services import NAMES
 from tests.e2e.site import Json, Site, ago, asked, event, fresh, of, replied
@@ -139,7 +138,6 @@ async def test_the_contacts_stream_forgets_an_erased_members_address(site: Site)
     assert _types(await records_of(site, "members.contacts", member, 2)) == ["contact-changed", "member-erased"]
 
 
-@pytest.mark.xfail(reason="the door splits off and publishes the address of a member who is erased already")
 async def test_a_late_address_is_not_the_last_word_of_the_contacts_stream(site: Site) -> None:
     member = fresh("mortal")
     site.publish(event("member-erased", {"member_id": member}))

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -37,15 +38,22 @@ def main() -> None:
         f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"
     )
     lines: list[Line] = []
+    failed: list[str] = []
     for name in chosen:
         bystanders = Bystanders()
         # A loop for each, so that nothing of one is left over for the next.
-        lines += asyncio.run(SCENARIOS[name](given.quick))
+        try:
+            lines += asyncio.run(SCENARIOS[name](given.quick))
+        except (RuntimeError, OSError, TimeoutError) as error:
+            print(f"  {name} failed: {error}", flush=True)
+            failed.append(name)
         print(f"  {bystanders}", flush=True)
     print(f"\ndone in {time.monotonic() - started:.0f} s; for the README:\n")
     quick = " --quick" if given.quick else ""
     command = "make bench" if given.which == "all" and not quick else f"python -m tests.load {given.which}{quick}"
     markdown(lines, command)
+    if failed:
+        sys.exit(f"\nfailed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

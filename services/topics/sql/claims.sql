@@ -9,10 +9,14 @@ FOR UPDATE;
 SELECT pg_advisory_xact_lock(4829120, hashtext($1));
 
 -- name: claim_of_topic
-SELECT claim_id, member_id, until FROM claim WHERE topic_id = $1 AND ended_at IS NULL;
+SELECT claim_id, coalesce(a.root, member_id) AS member_id, until
+FROM claim LEFT JOIN alias AS a ON a.what = 'member' AND a.id = member_id
+WHERE topic_id = $1 AND ended_at IS NULL;
 
 -- name: claims_of_member
-SELECT count(*) FROM claim WHERE member_id = $1 AND ended_at IS NULL AND until > now();
+SELECT count(*) FROM claim
+WHERE member_id IN (SELECT $1::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $1)
+    AND ended_at IS NULL AND until > now();
 
 -- name: askers
 SELECT coalesce(a.root, t.author_id) AS member_id

@@ -80,7 +80,8 @@ ON CONFLICT (topic_id) DO UPDATE SET
 UPDATE claim SET ended_at = now(), why = given.why
 FROM unnest($1::bigint[], $2::text[]) AS given (claim_id, why)
 WHERE claim.claim_id = given.claim_id AND ended_at IS NULL
-RETURNING topic_id, member_id, until;
+RETURNING topic_id, until,
+    coalesce((SELECT root FROM alias WHERE what = 'member' AND alias.id = claim.member_id), member_id) AS member_id;
 
 -- name: open_claims_of_topics
 SELECT claim_id, topic_id FROM claim WHERE topic_id = ANY($1::text[]) AND ended_at IS NULL;

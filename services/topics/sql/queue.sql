@@ -23,7 +23,9 @@ WHERE (latest.revoked_at IS NULL OR latest.revoked_at < latest.accepted_at)
     AND reply.stands AND reply.topic_id IN (SELECT id FROM ids);
 
 -- name: open_claim
-SELECT member_id, claimed_at, until FROM claim WHERE topic_id = $1 AND ended_at IS NULL AND until > now();
+SELECT coalesce(a.root, member_id) AS member_id, claimed_at, until
+FROM claim LEFT JOIN alias AS a ON a.what = 'member' AND a.id = member_id
+WHERE topic_id = $1 AND ended_at IS NULL AND until > now();
 
 -- name: timeline
 -- What happened, in words of one kind each; of a long thread only what concerns the clock.
@@ -62,14 +64,15 @@ ORDER BY at, h.what LIMIT 200;
 -- $1 waiting and not due, $2 breached, $3 answered; the rest narrows. Ordered and continued by (due_at, topic_id).
 SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
     s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
-    c.member_id AS claimed_by, c.until, now() AS now
+    coalesce(a.root, c.member_id) AS claimed_by, c.until, now() AS now
 FROM topic_state AS s
 LEFT JOIN claim AS c ON c.topic_id = s.topic_id AND c.ended_at IS NULL AND c.until > now()
+LEFT JOIN alias AS a ON a.what = 'member' AND a.id = c.member_id
 WHERE {state}
     AND ($1::text IS NULL OR s.space = $1)
     AND ($2::text IS NULL OR s.language = $2)
     AND ($3::text IS NULL OR s.tags ? $3)
-    AND ($4::text IS NULL OR c.member_id = $4)
+    AND ($4::text IS NULL OR coalesce(a.root, c.member_id) = $4)
     AND ($5::timestamptz IS NULL OR (s.due_at, s.topic_id) > ($5, $6::text))
 ORDER BY s.due_at, s.topic_id
 LIMIT $7;
