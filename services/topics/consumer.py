@@ -32,8 +32,9 @@ class TopicsConsumer:
             if record.event.type == _ERASED:
                 transaction.forward(CONTACTS, record.event.data.member_id, record.event)
         for event in touched.late:
-            # What came with it, such as an address, must not be the last word either.
-            transaction.forward(CONTACTS, event.data.member_id, _erased_again(event))
+            # Nor may what came with it, a name or an address, be the last word on a compacted stream.
+            for stream in (MEMBERS, CONTACTS):
+                transaction.forward(stream, event.data.member_id, _erased_again(event))
         if not batch.records:
             return
         last = batch.records[-1].event

@@ -82,11 +82,11 @@ class Facts:
     async def fold(self, batch: Batch) -> Touched:
         """Fold a batch into the registers of the service's schema, and say what that touched.
 
-        Batches that may change what an id stands for run alone; all others run side by side. So a batch never
-        derives from aliases that change under it.
+        Batches that may change what an id stands for, or who was a Star, run alone; all others run side by side. So a
+        batch never derives from what concerns other topics' rows and changes under it.
         """
         connection = batch.transaction.connection
-        alone = any(record.event.type in _ALIAS_TYPES for record in batch.records)
+        alone = any(record.event.type in _ALONE for record in batch.records)
         await connection.fetchrow(SQL.exclusive_lock if alone else SQL.share_lock)
         before = await connection.fetchrow(SQL.plan_for_batches)
         fold = _Fold(await self._erasures(connection, batch.records, before["somebody_was_erased"]))
@@ -247,6 +247,8 @@ class _Erasures:
 _ERASED = members.MemberErased.type_name()
 _ALIAS_TYPES = {event.type_name() for event in MEMBERS.events} | {forum.TopicMerged.type_name()}
 """Events that may change what an id stands for."""
+_ALONE = _ALIAS_TYPES | {applications.StarAppointed.type_name(), applications.StarRetired.type_name()}
+"""Events that may change what is derived of topics which they do not name."""
 
 
 @cache

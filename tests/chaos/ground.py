@@ -44,13 +44,18 @@ class Replica:
         """Whether there is a process."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start it, without waiting for anything. It dies with us."""
+    def start(self, **settings: str) -> None:
+        """Start it, with these settings besides, without waiting for anything. It dies with us."""
         assert not self.runs
         command = [str(STARS), "run", SERVICE, "--port", str(self._port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                guarded(command), env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                guarded(command),
+                env=self._environment | settings,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def kill(self) -> None:
@@ -141,6 +146,8 @@ class Ground:
             "STARS_SECRET": "a secret of the chaos tests that is long enough",
             "STARS_ERASURE_KEY": ERASURE_KEY.decode(),
             "STARS_PARTITIONS": str(PARTITIONS),
+            # So small that whatever breaks, breaks in the middle of some.
+            "STARS_BATCH_RECORDS": "15",
         }
         status, said = await self.stars("migrate", SERVICE)
         assert status == 0, said

@@ -15,7 +15,7 @@ async def test_a_service_that_is_killed_again_and_again_loses_and_repeats_nothin
         for round_ in range(rounds):
             await watch_all(world, lead=8)
             for kill in range(KILLS_A_ROUND):
-                await asyncio.sleep(world.rng.uniform(0.2, 2.5))
+                await world.in_full_swing()
                 replica.kill()
                 world.survived.note("kills of the service")
                 # Now and then the group is left to find out by itself, which takes it ten seconds.
@@ -25,6 +25,8 @@ async def test_a_service_that_is_killed_again_and_again_loses_and_repeats_nothin
                 # In one of three cases it dies before it is ready.
                 if world.rng.random() < 0.67:
                     await replica.ready()
+                else:
+                    await asyncio.sleep(world.rng.uniform(0, 2.5))
         await replica.ready()
     await world.compare()
 
@@ -34,7 +36,7 @@ async def test_kafka_may_die_and_come_back(world: World, rounds: int) -> None:
     async with world.load():
         for _ in range(rounds):
             await watch_all(world, lead=8)
-            await asyncio.sleep(world.rng.uniform(0.5, 2))
+            await world.in_full_swing()
             world.ground.kafka.kill()
             world.survived.note("kills of Kafka")
             await asyncio.sleep(world.rng.uniform(0, 2))
@@ -49,7 +51,7 @@ async def test_postgres_may_die_and_come_back(world: World, rounds: int) -> None
     async with world.load():
         for _ in range(2 * rounds):
             await watch_all(world, lead=6)
-            await asyncio.sleep(world.rng.uniform(0.5, 2))
+            await world.in_full_swing()
             world.ground.postgres.kill()
             world.survived.note("kills of PostgreSQL")
             await asyncio.sleep(world.rng.uniform(0, 1))

@@ -13,6 +13,8 @@ from tests.oracle.figures import SECOND, micros
 HOURS = timedelta(hours=6)
 LEAD = 9.0
 BACKLOG = 3000
+SLOWLY = {"STARS_BATCH_RECORDS": "5"}
+"""So small batches that the clock looks several times while the backlog is read."""
 ENDS = ("answer", "closed", "answer", "deleted", "answer", "merge", "answer", "discussion")
 
 
@@ -33,15 +35,18 @@ async def test_an_answer_that_waits_in_kafka_keeps_the_clock_silent(world: World
         assert min(one.due for one in asked) > micros(datetime.now(UTC)), "Kafka took too long to take them"
         await asyncio.sleep(max(one.due for one in asked) / SECOND - time.time() + 0.5)
         await world.ground.bury()
-        replica.start()
+        replica.start(**SLOWLY)
         # And it dies once more, while it catches up.
         await replica.ready()
-        await asyncio.sleep(world.rng.uniform(0, 0.5))
+        await asyncio.sleep(world.rng.uniform(0.5, 1.5))
         replica.kill()
         await world.ground.bury()
-        replica.start()
+        replica.start(**SLOWLY)
         await replica.ready()
         await world.settle()
+        assert await replica.stop() == 0
+        replica.start()
+        await replica.ready()
     await world.compare()
 
 

@@ -19,7 +19,7 @@ async def test_replicas_may_join_die_and_come_back(world: World, rounds: int) ->
             second.start()
             await second.ready()
             world.survived.note("joins")
-            await asyncio.sleep(world.rng.uniform(0, 2))
+            await world.in_full_swing()
             first.kill()
             world.survived.note("kills of a replica")
             await asyncio.sleep(world.rng.uniform(0, 2))
@@ -38,7 +38,7 @@ async def test_a_zombie_does_no_harm(world: World, rounds: int) -> None:
     async with world.load():
         for round_ in range(rounds):
             await watch_all(world, lead=6)
-            await asyncio.sleep(world.rng.uniform(0.2, 2))
+            await world.in_full_swing()
             zombie = both[round_ % 2]
             zombie.freeze()
             # Once in a while so long that PostgreSQL, too, gives up on it.

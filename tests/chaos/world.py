@@ -138,7 +138,7 @@ class World:
                 await asyncio.wait_for(producer.stop(), 5)
 
     @contextlib.asynccontextmanager
-    async def load(self, rate: int = 400) -> AsyncIterator[None]:
+    async def load(self, rate: int = 200) -> AsyncIterator[None]:
         """The forum lives on, at so many events a second, while the block runs."""
         going = True
 
@@ -155,6 +155,11 @@ class World:
             going = False
             await task
             await self.send(self.life.rest())
+
+    async def in_full_swing(self, events: int = 1000) -> None:
+        """Give the service much to do, and come back at some moment while it does it, most likely."""
+        await self.send(self.life.more(events))
+        await asyncio.sleep(self.rng.uniform(0, 0.5))
 
     async def watch(
         self, stage: str, count: int, lead: float, silence: tuple[str, ...] = ("answer",)
