@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -16,6 +17,8 @@ from shared.postgres.migrations import pending
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
+
+DIED_LATELY_SECONDS = 30
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
@@ -40,7 +43,7 @@ class Runtime:
         self.outbox = Outbox(self.pool, name)
         self.messaging = Messaging(name, settings, self.pool, self.outbox)
         self._schema_ready = False
-        self._died: dict[str, str] = {}
+        self._died: dict[str, tuple[float, str]] = {}
 
     @asynccontextmanager
     async def running(
@@ -50,7 +53,11 @@ class Runtime:
         _calm_garbage_collector()
         with in_service(self.name):
             await self.pool
-            work: list[Task] = [lambda: self._messaging(streams, apply), self._watch_outbox, *tasks]
+
+            async def run_messaging() -> None:
+                await self._messaging(streams, apply)
+
+            work: list[Task] = [run_messaging, self._watch_outbox, *tasks]
             running = [asyncio.create_task(self._again(task)) for task in work]
             try:
                 yield
@@ -68,7 +75,7 @@ class Runtime:
         await self.messaging.run(streams, apply)
 
     async def _again(self, task: Task) -> None:
-        name = getattr(task, "__qualname__", "messaging")
+        name = task.__name__.strip("_")
         pause = 1.0
         while True:
             try:
@@ -77,7 +84,7 @@ class Runtime:
             except UNAVAILABLE as error:
                 log.warning("%s waits for what is away: %s", name, error)
             except Exception as error:
-                self._died[name] = f"{type(error).__name__}: {error}"
+                self._died[name] = (time.monotonic(), f"{type(error).__name__}: {error}")
                 log.exception("%s died and is started again", name)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 30)
@@ -108,4 +115,6 @@ class Runtime:
             await self.pool.fetchval("SELECT 1")
         except UNAVAILABLE as error:
             return [f"PostgreSQL does not answer: {error}"]
-        return [*(f"{name} died: {why}" for name, why in self._died.items()), *self.messaging.problems()]
+        lately = time.monotonic() - DIED_LATELY_SECONDS
+        died = [f"{name} died: {why}" for name, (at, why) in self._died.items() if at > lately]
+        return [*died, *self.messaging.problems()]

@@ -16,7 +16,7 @@ from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Outbox, Outgoing, Transaction, caught_up_at
 from shared.observability import metrics
-from shared.postgres import Queries
+from shared.postgres import UNAVAILABLE, Queries
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Clock:
             try:
                 while await self.tick() == BATCH:
                     pass
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except (*UNAVAILABLE, asyncpg.PostgresError) as error:
                 log.warning("the clock could not look, it looks again: %s", error)
             await asyncio.sleep(SECONDS)
 

@@ -40,7 +40,7 @@ from shared.contracts.codec import Decoder, Undecodable, UnknownType, too_far_ah
 from shared.contracts.envelope import Event
 from shared.messaging.outbox import SQL, Outbox, Transaction
 from shared.observability import SpanKind, metrics, span
-from shared.postgres import Pool
+from shared.postgres import UNAVAILABLE, Pool
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,10 @@ DATA_ERRORS = (
     ArithmeticError,
 )
 """What the data cause (SQLSTATE classes 22 and 23, and what our own code cannot digest): trying again cannot help."""
+
+
+TRANSIENT = (*UNAVAILABLE, KafkaError, asyncpg.PostgresError)
+"""While Kafka or PostgreSQL is away, or gives way to somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             try:
                 await self._beat()
-            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                log.debug("no heartbeat: %s", error)
+            except Exception as error:
+                # Whatever it is, the next one may go through; `problems` tells when none does for long.
+                log.info("no heartbeat: %s: %s", type(error).__name__, error)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def close(self) -> None:
@@ -237,7 +242,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._kafka.seek(at, 0)
         try:
             await self._enter(assigned)
-        except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except TRANSIENT as error:
             self._failed(error)
             self._spawn(self._enter_later(assigned, self._state.generation))
 
@@ -246,7 +251,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(self._pause_seconds())
             try:
                 return await self._enter(assigned)
-            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except TRANSIENT as error:
                 self._failed(error)
 
     async def _enter(self, assigned: set[TopicPartition]) -> None:

@@ -44,8 +44,10 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
     async def prepare(connection: Any) -> None:
         await _become(connection, service)
 
-    async def leave(_: Any) -> None:
-        """Nothing to undo: no code of ours sets anything or takes a lock beyond its transaction over a pool."""
+    async def leave(connection: Any) -> None:
+        """No code of ours sets anything or takes a lock beyond its transaction over a pool: that is all to undo."""
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
 
     return asyncpg.create_pool(
         dsn,
@@ -72,5 +74,6 @@ UNAVAILABLE = (
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection that the server broke off in mid-sentence
 )
 """What is raised while PostgreSQL is away, restarting or full: the same may work later."""

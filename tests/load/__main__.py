@@ -10,7 +10,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tests.load.figures import Line, markdown
 from tests.load.history import history
@@ -19,7 +20,7 @@ from tests.load.report import report
 from tests.load.stage import Bystanders
 from tests.load.throughput import throughput
 
-Scenario = Callable[[bool], Awaitable[list[Line]]]
+Scenario = Callable[[bool], Coroutine[Any, Any, list[Line]]]
 SCENARIOS: dict[str, Scenario] = {"throughput": throughput, "report": report, "latency": latency, "import": history}
 
 

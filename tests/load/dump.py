@@ -31,8 +31,8 @@ def write_dump(folder: Path, posts: int, *, seed: int = 1) -> None:
     for id in range(1, posts + 1):
         at = f'CreationDate="{_instant(id)}" Score="{rng.randrange(20)}" OwnerUserId="{1 + rng.randrange(users)}"'
         body = f'Body="{BODY * (1 + rng.randrange(8))}"'
-        if parent := parents.get(id):
-            rows.append(f'  <row Id="{id}" PostTypeId="2" ParentId="{parent}" {at} {body} />\n')
+        if answered := parents.get(id):
+            rows.append(f'  <row Id="{id}" PostTypeId="2" ParentId="{answered}" {at} {body} />\n')
             continue
         solution = f' AcceptedAnswerId="{accepted[id]}"' if id in accepted else ""
         title = f'Title="How do I merge playlist {id}?" Tags="&lt;playlists&gt;&lt;account&gt;"'

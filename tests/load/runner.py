@@ -8,7 +8,6 @@ import asyncio
 import cProfile
 import functools
 import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -130,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
