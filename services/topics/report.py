@@ -190,7 +190,7 @@ def _series(
     starts = list(islice(until_now, MOST_BUCKETS + 1))
     if len(starts) > MOST_BUCKETS:
         raise TooManyBuckets(f"more than {MOST_BUCKETS} of them: choose a shorter range or longer steps")
-    order = np.argsort(created, kind="stable")
+    order = np.argsort(created)
     created, response, target = created[order], response[order], target[order]
     edges = np.searchsorted(created, [microseconds(start) for start in starts] + [np.iinfo(np.int64).max])
     instant = microseconds(as_of)

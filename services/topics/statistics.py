@@ -44,15 +44,9 @@ def figures(created: Microseconds, response: Microseconds, target: Microseconds,
     total = len(created)
     age = as_of - created
     answered = (response >= 0) & (response <= age)
-    if answered.all():
-        times, censored, within = response, np.empty(0, np.int64), response <= target
-        late_unanswered = 0
-    else:
-        times, censored = response[answered], age[~answered]
-        within = times <= target[answered]
-        late_unanswered = int(np.count_nonzero(censored > target[~answered]))
-    met = int(np.count_nonzero(within))
-    missed = len(times) - met + late_unanswered
+    met = int(np.count_nonzero(answered & (response <= target)))
+    missed = int(np.count_nonzero(answered)) - met + int(np.count_nonzero(~answered & (age > target)))
+    times, censored = response[answered], age[~answered]
     times = np.sort(times)
     p50, p80, p90 = percentiles(times, np.sort(censored))
     return Figures(

@@ -1,11 +1,11 @@
 """Sending: records that are ready go out as whole batches, one a partition, in their order."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
 from shared.contracts.envelope import CONTENT_TYPE
@@ -37,6 +37,7 @@ class Producer:
             max_batch_size=BATCH_BYTES,
         )
         self._partitioner = DefaultPartitioner()  # murmur2, as Java's
+        self._lanes: dict[tuple[str, int], _Lane] = {}
 
     async def start(self) -> None:
         """Connect. Raises KafkaError."""
@@ -48,45 +49,67 @@ class Producer:
 
     async def send(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
         """Send records and wait; returns, for each, None or why it is not known to be there."""
-        outcomes: list[BaseException | None] = [None] * len(records)
         try:
             partitions = {stream: sorted(await self._producer.partitions_for(stream)) for stream, _, _ in records}
         except (KafkaError, OSError) as error:
             return [error] * len(records)
-        by_partition: dict[tuple[str, int], list[int]] = {}
-        keys = [key.encode() for _, key, _ in records]
-        for n, (stream, _, _) in enumerate(records):
-            partition = self._partitioner(keys[n], partitions[stream], partitions[stream])
-            by_partition.setdefault((stream, partition), []).append(n)
+        sent = [self._lane(stream, key.encode(), partitions[stream]).put(key, value) for stream, key, value in records]
+        return [await outcome for outcome in sent]
 
-        async def send_partition(stream: str, partition: int, numbers: list[int]) -> None:
-            at = 0
-            while at < len(numbers):
-                builder = self._producer.create_batch()
-                first = at
-                while at < len(numbers):
-                    n = numbers[at]
-                    if not self._append(builder, keys[n], records[n][2]):
-                        break
-                    at += 1
-                builder.close()
-                try:
-                    await (await self._producer.send_batch(builder, stream, partition=partition))
-                except (KafkaError, OSError) as error:
-                    # What follows would overtake what failed.
-                    for n in numbers[first:]:
-                        outcomes[n] = error
-                    return
-
-        await asyncio.gather(*(send_partition(*where, numbers) for where, numbers in by_partition.items()))
-        return outcomes
-
-    @staticmethod
-    def _append(builder: Any, key: bytes, value: bytes) -> bool:
-        return builder.append(timestamp=None, key=key, value=value, headers=HEADERS) is not None
+    def _lane(self, stream: str, key: bytes, partitions: list[int]) -> "_Lane":
+        where = (stream, self._partitioner(key, partitions, partitions))
+        if where not in self._lanes:
+            self._lanes[where] = _Lane(self._producer, *where)
+        return self._lanes[where]
 
     async def send_all(self, records: Sequence[Outgoing]) -> None:
         """Send records, all or an error: raises KafkaUnavailable where one is not known to be in Kafka."""
         for outcome in await self.send(records):
             if outcome is not None:
                 raise KafkaUnavailable(f"{type(outcome).__name__}: {outcome}") from outcome
+
+
+class _Lane:
+    """One partition: one batch on its way; whatever comes meanwhile, from however many callers, is the next one.
+
+    Never two at once: aiokafka's own queue for a second batch counts the time of waiting several times over, and gives
+    up after a second where it was told fifteen.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, stream: str, partition: int) -> None:
+        self._producer, self._stream, self._partition = producer, stream, partition
+        self._waiting: deque[tuple[bytes, bytes, asyncio.Future[BaseException | None]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, key: str, value: bytes) -> "asyncio.Future[BaseException | None]":
+        """Queue a record; the future says None, or why it is not known to be in Kafka."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[BaseException | None] = loop.create_future()
+        self._waiting.append((key.encode(), value, outcome))
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+        return outcome
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch = self._producer.create_batch()
+            on_board: list[asyncio.Future[BaseException | None]] = []
+            while self._waiting:
+                key, value, outcome = self._waiting[0]
+                if batch.append(timestamp=None, key=key, value=value, headers=HEADERS) is None:
+                    break
+                on_board.append(outcome)
+                self._waiting.popleft()
+            batch.close()
+            error: BaseException | None = None
+            if not on_board:
+                # It does not even fit into a batch of its own.
+                on_board, error = [self._waiting.popleft()[2]], MessageSizeTooLargeError()
+            else:
+                try:
+                    await (await self._producer.send_batch(batch, self._stream, partition=self._partition))
+                except Exception as failed:
+                    error = failed
+            for outcome in on_board:
+                if not outcome.done():  # its caller may have gone
+                    outcome.set_result(error)
