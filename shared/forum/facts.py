@@ -163,7 +163,11 @@ class Facts:
         await connection.execute(SQL.erase_members, ids)
         await connection.execute(SQL.erase_links, ids, stand_ins)
         await connection.execute(SQL.delete_aliases, "member", ids)
-        await self._realias(connection, "member", (group - set(ids)) | set(stand_ins), touched)
+        left = group - set(ids)
+        await self._realias(connection, "member", left | set(stand_ins), touched)
+        # Those who stay lose the deeds and the appointments that came to them through the erased.
+        touched.members |= left
+        await self._touch_topics_of(connection, left, touched)
 
     async def _write(self, connection: Any, fold: "_Fold", touched: Touched) -> None:
         if fold.members:

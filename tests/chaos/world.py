@@ -414,7 +414,7 @@ class World:
         """When Kafka first had each event of ours, by its id."""
         found: dict[str, int] = {}
         for record in await self.read(stream):
-            with contextlib.suppress(ValueError, TypeError, KeyError):
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 found.setdefault(json.loads(record.value)["id"], record.timestamp * 1000)
         return found
 

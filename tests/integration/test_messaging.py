@@ -16,6 +16,7 @@ from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Batch, Messaging, Outbox, Outgoing
 from shared.messaging.kafka import ensure_streams
+from shared.messaging.producer import Producer
 from shared.postgres import create_pool, migrate
 from shared.settings import Settings
 from tests.infrastructure import Running
@@ -288,3 +289,17 @@ async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World
             return (await world.effects()).count(name) == 2
 
         await world.until(twice)
+
+
+async def test_many_callers_at_once_on_one_topic_all_get_through(infrastructure: Running) -> None:
+    await ensure_streams(infrastructure.kafka, 3, 1)
+    producer = Producer(infrastructure.kafka, "test")
+    await producer.start()
+    try:
+        record = ("forum.events", f"hot{next(_numbers)}", json.dumps(event("hot")).encode())
+        outcomes = await asyncio.gather(*(producer.send([record] * 5) for _ in range(400)))
+        assert {type(one) for some in outcomes for one in some} == {type(None)}
+        too_large = await producer.send([record, ("forum.events", "large", b"x" * 3_000_000), record])
+        assert [one is None for one in too_large] == [True, False, True]
+    finally:
+        await producer.stop()

@@ -694,6 +694,18 @@ case(
 )
 
 case(
+    "an appointment that came by a merge goes with the account that is erased",
+    Story()
+    .tell("star-appointed", at(1), member_id="ben")
+    .member("ben", "merged", at(2), into="bernadette")
+    .topic("t", at())
+    .reply("t", "r", at(3), "bernadette")
+    .member("ben", "erased", at(5)),
+    standing={"t": {"responder_id": "bernadette", "responder_kind": "member"}},
+    reading="an erased member's deeds are those of its stand-in, whatever it had merged into",
+)
+
+case(
     "an appointment and a retirement of one instant leave no Star",
     Story()
     .tell("star-appointed", at(1), member_id="ben", id_="z")
