@@ -1,7 +1,7 @@
 """The HTTP ground that every service stands on: errors, access, limits, paging, the process and its server."""
 
 from shared.web.auth import Authenticator, Principal, Role, issue_token, principal_or_none, require
-from shared.web.pages import page
+from shared.web.pages import Pages
 from shared.web.paging import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.problems import PROBLEM_MEDIA_TYPE, Problem, problem_response
 from shared.web.process import Process, create_process
@@ -13,6 +13,7 @@ __all__ = [
     "Authenticator",
     "Cursor",
     "Limit",
+    "Pages",
     "PortTaken",
     "Principal",
     "Problem",
@@ -25,7 +26,6 @@ __all__ = [
     "decode_cursor",
     "encode_cursor",
     "issue_token",
-    "page",
     "principal_or_none",
     "problem_response",
     "require",

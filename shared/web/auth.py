@@ -70,6 +70,22 @@ class Principal:
         """Whether it is this member."""
         return self.member_id is not None and self.member_id == member_id
 
+    @property
+    def is_staff(self) -> bool:
+        """Whether it runs the programme."""
+        return Role.STAFF in self.roles
+
+    @property
+    def shown_as(self) -> str:
+        """What pages call them."""
+        return self.member_id or "Staff"
+
+
+def identified(scope: Scope) -> Principal | None:
+    """Whom ``Authenticator.of`` found to make this request; None for anyone, and before it was asked."""
+    found = scope.get(_SCOPE_IDENTITY)
+    return found if isinstance(found, Principal) else None
+
 
 def unauthorised(detail: str, *, invalid: bool = False) -> Problem:
     """401 with the challenge of RFC 6750 section 3: ``error`` only where a token was sent."""
