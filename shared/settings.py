@@ -56,6 +56,24 @@ class Settings(BaseSettings):
     discourse_mapping: Path | None = Field(None, description="JSON file: category id -> space, kind, language")
     discourse_poll_seconds: int = Field(180, ge=10, description="pause between two polls of the Discourse")
 
+    smtp: SecretStr | None = Field(
+        None,
+        description="mail servers, best first, separated by blanks: smtp://user:password@host:port?connections=8 "
+        "(smtp+starttls, smtps, smtp+plain); none: mails are kept in the local mailbox",
+    )
+    mail_from: str = Field(
+        "Constellation <noreply@constellation.invalid>", description="the address that mails come from"
+    )
+    mail_bounces: str | None = Field(
+        None, description="the address whose +extensions take bounces; none: that of STARS_MAIL_FROM"
+    )
+    push_contact: str | None = Field(
+        None, description="mailto: or https: address for push services to reach us; none: made from STARS_MAIL_FROM"
+    )
+    delivery_lease: float = Field(
+        20.0, ge=1, le=600, description="seconds after which a dead process's deliveries are taken over"
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
     otlp_endpoint: str | None = Field(
@@ -73,6 +91,10 @@ class Settings(BaseSettings):
         if key is None:
             raise ValueError("STARS_ERASURE_KEY is not set; it must be the same in every service, for ever")
         return key.get_secret_value().encode()
+
+    def public_url(self) -> str:
+        """Where people find this installation, for links in what is sent to them; without a slash at its end."""
+        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
 
     def postgres_of(self, service: str) -> str | None:
         """The DSN of one service: its own where one is set, else the common one."""

@@ -40,7 +40,9 @@ def run_service(
     if not (settings.secret or settings.jwks):
         needed(settings, data, "secret")
     try:
-        run(_run(service, settings, only, settings.port if port is None else port))
+        if port is not None:
+            settings = settings.model_copy(update={"port": port})
+        run(_run(service, settings, only, settings.port))
     except (PortTaken, StartFailed, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:

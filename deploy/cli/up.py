@@ -30,7 +30,9 @@ def up(
         settings = settings.model_copy(update={"log_format": "text"})
     try:
         with Instance.open(data) as instance:
-            run(_up(settings, instance, settings.port if port is None else port))
+            if port is not None:
+                settings = settings.model_copy(update={"port": port})
+            run(_up(settings, instance, settings.port))
     except (InfrastructureError, MigrationsError, PortTaken, StartFailed, KafkaUnavailable) as error:
         fail(str(error))
     except KeyboardInterrupt:
