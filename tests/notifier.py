@@ -135,7 +135,7 @@ class World:
         for _ in range(times):
             for channel in self.channels:
                 for urgent, priorities in ((True, URGENT), (False, ORDINARY)):
-                    while True:
+                    while channel.available():
                         taken, batch = await self.pipeline.claim(channel.name, priorities, 100)
                         if not taken:
                             break
@@ -183,7 +183,8 @@ class World:
     async def empty(self) -> None:
         """Forget everything."""
         rows = await self.pool.fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'notifier' AND tablename NOT IN ('migration', 'signing_key')"
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'notifier'"
+            " AND tablename NOT IN ('migration', 'signing_key')"
         )
         await self.pool.execute(f"TRUNCATE {', '.join(row['tablename'] for row in rows)}")
 

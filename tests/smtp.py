@@ -50,8 +50,8 @@ def smtp_sink(*options: str, dump: bool = False) -> Iterator[tuple[int, Path]]:
 
 @dataclass
 class Server:
-    """A scripted SMTP server. ``answer`` is asked at each step (connect, EHLO, MAIL, RCPT, DATA, ., …): a reply, None for
-    the usual one, or "hang up"."""
+    """A scripted SMTP server. ``answer`` is asked at each step (connect, EHLO, MAIL, RCPT, DATA, ., …) for a reply:
+    None is the usual one, "hang up" none at all."""
 
     answer: Callable[[str, str], str | None] = lambda step, line: None
     pipelining: bool = True
@@ -87,7 +87,7 @@ class Server:
             if verb in ("EHLO", "HELO"):
                 more = ["PIPELINING"] if self.pipelining else []
                 more += ["STARTTLS"] if self.context and not encrypted else []
-                more += ["AUTH PLAIN LOGIN"] if self.password else []
+                more += ["AUTH PLAIN"] if self.password else []
                 lines = ["test", *more, "SIZE 1000000"]
                 text = "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{one}" for n, one in enumerate(lines))
                 await say("EHLO", text)

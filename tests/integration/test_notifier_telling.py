@@ -122,7 +122,7 @@ async def test_a_notification_whose_reason_is_gone_is_skipped_and_says_so(notifi
     await notifier.turn()
     assert await notifier.mails("ada") == []
     assert await notifier.states("ada") == [("skipped", reason)]
-    [event] = [e for e in await notifier.deliveries("ada", channel="email")]
+    [event] = await notifier.deliveries("ada", channel="email")
     assert event["history"][-1]["reason"] == reason
 
 

@@ -488,11 +488,10 @@ class SmtpChannel:
             self._failed(provider, f"{reply.brief} at {phase}", at_once=True)
         elif found.close:
             self._failed(provider, reply.brief)
-        else:
-            if found.slow:
-                breaker.slow_down()
-            if breaker.succeeded():
-                self._on_change(breaker)
+        elif found.slow:
+            breaker.slow_down()
+        elif breaker.succeeded():
+            self._on_change(breaker)
         detail = f"{phase}: {reply.code} {reply.text}"
         outcome = Outcome(found.result, reply.brief, detail, name, ready.address, suppress=found.suppress)
         if found.result == "accepted":
