@@ -1,8 +1,18 @@
 """The HTTP ground that every service stands on: errors, access, limits, paging, the process and its server."""
 
-from shared.web.auth import Authenticator, Principal, Role, issue_token, principal_or_none, require
+from shared.web.auth import (
+    Authenticator,
+    csrf_token,
+    identify,
+    issue_token,
+    principal_of,
+    principal_or_none,
+    require,
+    signed_in,
+)
 from shared.web.pages import page
 from shared.web.paging import Cursor, Limit, decode_cursor, encode_cursor
+from shared.web.principals import Principal, Role
 from shared.web.problems import PROBLEM_MEDIA_TYPE, Problem, problem_response
 from shared.web.process import Process, create_process
 from shared.web.server import PortTaken, StartFailed, run, serve
@@ -22,13 +32,17 @@ __all__ = [
     "StartFailed",
     "create_process",
     "create_service_app",
+    "csrf_token",
     "decode_cursor",
     "encode_cursor",
+    "identify",
     "issue_token",
     "page",
+    "principal_of",
     "principal_or_none",
     "problem_response",
     "require",
     "run",
     "serve",
+    "signed_in",
 ]
