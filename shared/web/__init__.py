@@ -2,15 +2,13 @@
 
 from shared.web.auth import (
     Authenticator,
-    csrf_token,
     identify,
     issue_token,
-    principal_of,
     principal_or_none,
     require,
     signed_in,
 )
-from shared.web.pages import page
+from shared.web.pages import Pages
 from shared.web.paging import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.principals import Principal, Role
 from shared.web.problems import PROBLEM_MEDIA_TYPE, Problem, problem_response
@@ -23,6 +21,7 @@ __all__ = [
     "Authenticator",
     "Cursor",
     "Limit",
+    "Pages",
     "PortTaken",
     "Principal",
     "Problem",
@@ -32,13 +31,10 @@ __all__ = [
     "StartFailed",
     "create_process",
     "create_service_app",
-    "csrf_token",
     "decode_cursor",
     "encode_cursor",
     "identify",
     "issue_token",
-    "page",
-    "principal_of",
     "principal_or_none",
     "problem_response",
     "require",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -308,13 +308,10 @@ async def identify(request: Request) -> Principal | None:
     return found
 
 
-def principal_of(request: Request) -> Principal | None:
-    """Who the request was found to come from: what ``identify`` would say, without asking again and without errors."""
-    found = request.scope.get(_SCOPE_IDENTITY)
-    if not isinstance(found, Principal):
-        return None
-    unchecked = session_of(request.scope) is not None and not request.scope.get(_SCOPE_CHECKED)
-    return None if unchecked and request.method not in csrf.SAFE_METHODS else found
+def identified(scope: Scope) -> Principal | None:
+    """Whom pages show as signed in, without asking again; None for anyone. What lets somebody act asks ``identify``."""
+    found = scope.get(_SCOPE_IDENTITY)
+    return found if isinstance(found, Principal) else None
 
 
 def session_of(scope: Scope) -> Session | None:
@@ -356,12 +353,10 @@ def signed_in(*roles: Role) -> Callable[[Request], Awaitable[Principal]]:
 
     async def principal(request: Request) -> Principal:
         found = await identify(request)
-        if found is None and request.method in ("GET", "HEAD"):
-            if request.headers.get("hx-request") == "true":
-                # The whole page goes to sign in, not the part of it that was asked for.
-                raise SignInNeeded(_path_of(request.headers.get("hx-current-url", "")), part=True)
-            if "text/html" in request.headers.get("accept", ""):
-                raise SignInNeeded(_address(request.scope))
+        # A part of a page (htmx) is no place to sign in: the script sends the whole page there on 401.
+        by_window = "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers
+        if found is None and by_window and request.method in ("GET", "HEAD"):
+            raise SignInNeeded(_address(request.scope))
         return _allowed(found, roles)
 
     return principal
@@ -370,19 +365,12 @@ def signed_in(*roles: Role) -> Callable[[Request], Awaitable[Principal]]:
 class SignInNeeded(Problem):
     """Sends a browser to sign in; NEXT is where it comes back to, if that is an address of ours."""
 
-    def __init__(self, next: str, *, part: bool = False) -> None:
-        where = f"{SIGN_IN_PATH}?{urlencode({'next': local_address(next)})}"
-        super().__init__(
-            401 if part else 303,
-            "This needs a sign-in.",
-            headers={"HX-Redirect": where, "WWW-Authenticate": _CHALLENGE} if part else {"Location": where},
-        )
-        self._where = None if part else where
+    def __init__(self, next: str) -> None:
+        super().__init__(303, "This needs a sign-in.")
+        self._where = f"{SIGN_IN_PATH}?{urlencode({'next': local_address(next)})}"
 
     def response(self) -> Response:
         """The redirect."""
-        if self._where is None:
-            return super().response()
         return RedirectResponse(self._where, 303, headers={"Cache-Control": "no-store"})
 
 
@@ -396,13 +384,6 @@ def _allowed(found: Principal | None, roles: tuple[Role, ...]) -> Principal:
             headers={"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'},
         )
     return found
-
-
-def _path_of(url: str) -> str:
-    try:
-        return urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl()
-    except ValueError:
-        return ""
 
 
 def _address(scope: Scope) -> str:

@@ -37,6 +37,16 @@ class Principal:
         """Whether it is this member."""
         return self.member_id is not None and self.member_id == member_id
 
+    @property
+    def is_staff(self) -> bool:
+        """Whether it runs the programme."""
+        return Role.STAFF in self.roles
+
+    @property
+    def shown_as(self) -> str:
+        """What pages call them."""
+        return self.name or self.member_id or "Staff"
+
 
 def person(member_id: str | None, roles: Iterable[Role], name: object = None) -> Principal:
     """Who signed in: whoever has an account in the forum is a member, and nobody is the forum, which is a machine."""

@@ -15,13 +15,13 @@ from shared.web import csrf
 from shared.web.addresses import local_address, public_url
 from shared.web.auth import SIGN_IN_PATH, Authenticator, identify
 from shared.web.middleware import RateLimit
+from shared.web.pages import Pages
 from shared.web.principals import Principal
 from shared.web.problems import Problem
 from shared.web.sign_in import development
 from shared.web.sign_in.attempts import Attempt, Attempts, SignInFailed
 from shared.web.sign_in.discourse import DiscourseConnect
 from shared.web.sign_in.oidc import OpenIDConnect
-from shared.web.sign_in.page import sign_in_page
 
 __all__ = ["SignIn"]
 
@@ -57,7 +57,7 @@ class SignIn:
         embedded: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url, self._authenticator = settings.url, authenticator
+        self._url, self._authenticator, self._pages = settings.url, authenticator, Pages()
         self._limit = settings.rate_limit and SIGN_INS_A_MINUTE
         ways: list[Way] = []
         if settings.discourse_connect_secret:
@@ -95,31 +95,35 @@ class SignIn:
                 log.warning(
                     "a sign-in failed", extra={"address": request.url.path, "reason": failed.reason or failed.words}
                 )
-                response = self._show(request, await self._next(request), failed)
+                response = await self._show(request, failed)
             response.headers["Cache-Control"] = "no-store"
             return response
 
         return answer
 
     async def _page(self, request: Request) -> Response:
-        return self._show(request, await self._next(request))
+        return await self._show(request)
 
-    async def _next(self, request: Request) -> str:
-        """Where the browser wants to be once somebody is signed in: the address says so, the attempt, or the form."""
+    async def _show(self, request: Request, failed: SignInFailed | None = None) -> Response:
+        """The page with the ways to sign in, and what went wrong where something did."""
         next: object = request.query_params.get("next")
         if next is None and self._attempts is not None:
             next = self._attempts.next_of(request.scope)
-        if next is None and request.method == "POST":
-            next = (await request.form()).get("next")
-        return local_address(next if isinstance(next, str) else "/")
-
-    def _show(self, request: Request, next: str, failed: SignInFailed | None = None) -> Response:
-        return sign_in_page(
+        form: Mapping[str, object] = {}
+        if request.method == "POST":
+            form = await request.form()
+            next = form.get("next", next)
+        return self._pages.render(
             request,
-            ways=[(way.name, way.at) for way in self._ways.values()],
+            "sign_in.html",
+            status=failed.status if failed else 200,
+            headers={"Cache-Control": "no-store"},
+            failed=failed.words if failed else None,
+            ways=list(self._ways.values()),
             development=self._development and development.is_local(request),
-            next=next,
-            failed=failed,
+            roles=development.ROLES.items(),
+            form={"role": form.get("role", "star"), "member_id": form.get("member_id", "")},
+            next=local_address(next if isinstance(next, str) else "/"),
         )
 
     def _begin(self, way: Way) -> Callable[[Request], Awaitable[Response]]:

@@ -10,7 +10,12 @@ from shared.web.addresses import is_loopback
 from shared.web.principals import Principal, Role, is_member_id, person
 from shared.web.sign_in.attempts import SignInFailed
 
-ROLES = (Role.MEMBER, Role.STAR, Role.STAFF)
+ROLES = {
+    Role.MEMBER: "asks and answers",
+    Role.STAR: "claims questions as well",
+    Role.STAFF: "runs the programme",
+}
+"""Whom one can be, and what that is."""
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
