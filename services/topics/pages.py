@@ -31,13 +31,13 @@ from services.topics.queue import (
 from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
-from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require
+from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
 
 PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
 QUARTER = timedelta(days=91)
 
 Anyone = Annotated[Principal | None, Depends(principal_or_none)]
-Staff = Annotated[Principal, Depends(require(Role.STAFF))]
+Staff = Annotated[Principal, Depends(signed_in(Role.STAFF))]
 OutcomeParameter = Annotated[Outcome | None, Query()]
 
 
