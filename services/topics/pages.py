@@ -213,7 +213,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         step = every or "week"
         scope = Scope(promise.shown_since(now, step), None, space, language)
         answer = await report.answer(scope, now, step)
-        return _csv(f"promise-by-{step}", [{"start": one["start"].date(), **one} for one in answer["series"]])
+        return _csv(f"promise-by-{step}", [one | {"start": one["start"].date()} for one in answer["series"]])
 
     @routes.get("/spaces.csv")
     async def spaces_csv(every: Every = None, language: Word = None) -> Response:
@@ -381,7 +381,7 @@ def _behind(since: datetime, until: datetime, scope: Scope) -> str:
 
 def _ends(series: Sequence[dict[str, Any]], now: datetime) -> list[datetime]:
     """Where each bucket ends: where the next one starts."""
-    return [*(one["start"] for one in series[1:]), now]
+    return [*(one["start"] for one in series[1:]), now][: len(series)]
 
 
 def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
