@@ -24,7 +24,8 @@ INSERT INTO topics.topic_state (
 )
 SELECT 'w' || n, true, true, 'question', 'space-' || n % 8, (ARRAY['en', 'de', 'pt'])[1 + n % 3],
     'How do I move my playlists to another account?', '["playlists", "android"]', 'm' || n % 2000, created_at,
-    (extract(epoch FROM created_at) * 1000000)::bigint, 172800000000, created_at + interval '48 hours', created_at, false
+    (extract(epoch FROM created_at) * 1000000)::bigint, 172800000000, created_at + interval '48 hours', created_at,
+    false
 FROM (
     SELECT n, now() - interval '60 hours' * random() AS created_at FROM generate_series(1, $1::bigint) AS n
 ) AS made
