@@ -46,6 +46,8 @@ SECTIONS = (
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
 
+SERVICES = ("topics", "notifier", "leaderboard", "applications")
+
 DESK = (Link("policies", "Policies", "/topics/policies", "scale"),)
 """What staff see besides."""
 
@@ -116,7 +118,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK)
+        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK, services=SERVICES)
         self._environment.filters.update(
             duration=formats.duration,
             target=formats.target,
