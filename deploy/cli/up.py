@@ -33,7 +33,7 @@ def up(
             if port is not None:
                 settings = settings.model_copy(update={"port": port})
             run(_up(settings, instance, settings.port))
-    except (InfrastructureError, MigrationsError, PortTaken, StartFailed, KafkaUnavailable) as error:
+    except (InfrastructureError, MigrationsError, PortTaken, StartFailed, KafkaUnavailable, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         pass
@@ -45,6 +45,7 @@ async def _up(settings: Settings, instance: Instance, port: int) -> None:
     configure_traces(settings)
     # Errors of what is started in this process are said by it; its steps are for whoever looks for them.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    embedded = settings.postgres is None
     async with infrastructure(settings, instance.folder, _say) as found:
         settings = settings.model_copy(
             update={
@@ -73,7 +74,7 @@ async def _up(settings: Settings, instance: Instance, port: int) -> None:
         def listening(url: str) -> None:
             announcing.append(asyncio.get_running_loop().create_task(announce(settings.url or url)))
 
-        await serve(create_process(built, settings), settings.host, port, ready=listening)
+        await serve(create_process(built, settings, embedded=embedded), settings.host, port, ready=listening)
     shutdown_traces()
 
 

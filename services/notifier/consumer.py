@@ -99,27 +99,26 @@ class NotifierConsumer:
             await connection.execute(SQL.look_again, sorted(topic_ids))
 
     async def _tell(self, connection: Any, records: list[Record], now: datetime) -> None:
+        found = [news for record in records for news in read(record.event) if news.until() > now]
+        named = {name for news in found for name in (news.actor_id, news.never) if name is not None}
+        known_as = await self._facts.known_as(connection, named) if named else {}
         tellings: list[Telling] = []
         jobs: dict[str, tuple[Any, ...]] = {}
-        for record in records:
-            for news in read(record.event):
-                if news.until() <= now:
-                    continue
-                if news.audience is None and (news.not_before is None or news.not_before <= now):
-                    tellings += [Telling(member_id, news) for member_id in news.members]
-                else:
-                    jobs.setdefault(str(news.key()), _job(news, now))
-        actors = {id for id in (*(t.news.actor_id for t in tellings), *(job[3] for job in jobs.values())) if id}
-        known_as = await self._facts.known_as(connection, actors) if actors else {}
+        for news in found:
+            if news.actor_id in known_as or news.never in known_as:
+                news = replace(
+                    news,
+                    actor_id=known_as.get(news.actor_id or "", news.actor_id),
+                    never=known_as.get(news.never or "", news.never),
+                )
+            if news.audience is None:
+                tellings += [Telling(member_id, news) for member_id in news.members]
+            else:
+                jobs.setdefault(str(news.key()), _job(news, now))
         if tellings:
-            tellings = [
-                Telling(t.member_id, replace(t.news, actor_id=known_as.get(t.news.actor_id or "", t.news.actor_id)))
-                for t in tellings
-            ]
             await tell(connection, self._facts, tellings, now)
         if jobs:
-            rows = [(*job[:3], known_as.get(job[3], job[3]), *job[4:]) for job in jobs.values()]
-            await connection.execute(SQL.write_jobs, *map(list, zip(*rows, strict=True)))
+            await connection.execute(SQL.write_jobs, *map(list, zip(*jobs.values(), strict=True)))
 
 
 def _job(news: News, now: datetime) -> tuple[Any, ...]:

@@ -31,13 +31,13 @@ from services.topics.queue import (
 from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
-from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require
+from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
 
 PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
 QUARTER = timedelta(days=91)
 
 Anyone = Annotated[Principal | None, Depends(principal_or_none)]
-Staff = Annotated[Principal, Depends(require(Role.STAFF))]
+Staff = Annotated[Principal, Depends(signed_in(Role.STAFF))]
 OutcomeParameter = Annotated[Outcome | None, Query()]
 
 
@@ -213,7 +213,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         step = every or "week"
         scope = Scope(promise.shown_since(now, step), None, space, language)
         answer = await report.answer(scope, now, step)
-        return _csv(f"promise-by-{step}", [{"start": one["start"].date(), **one} for one in answer["series"]])
+        return _csv(f"promise-by-{step}", [one | {"start": one["start"].date()} for one in answer["series"]])
 
     @routes.get("/spaces.csv")
     async def spaces_csv(every: Every = None, language: Word = None) -> Response:
@@ -381,7 +381,7 @@ def _behind(since: datetime, until: datetime, scope: Scope) -> str:
 
 def _ends(series: Sequence[dict[str, Any]], now: datetime) -> list[datetime]:
     """Where each bucket ends: where the next one starts."""
-    return [*(one["start"] for one in series[1:]), now]
+    return [*(one["start"] for one in series[1:]), now][: len(series)]
 
 
 def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:

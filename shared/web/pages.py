@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.web import formats
-from shared.web.auth import identified
+from shared.web.auth import csrf_token, identified
 from shared.web.problems import PROBLEM_MEDIA_TYPE
 
 _HERE = Path(__file__).parent
@@ -45,6 +45,8 @@ SECTIONS = (
     Link("promise", "Promise", "/topics/promise", "target"),
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
+
+SERVICES = ("topics", "notifier", "leaderboard", "applications")
 
 DESK = (Link("policies", "Policies", "/topics/policies", "scale"),)
 """What staff see besides."""
@@ -116,7 +118,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK)
+        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK, services=SERVICES)
         self._environment.filters.update(
             duration=formats.duration,
             target=formats.target,
@@ -145,7 +147,7 @@ class Pages:
         text = self._environment.get_template(template).render(
             request=request,
             principal=identified(request.scope),
-            csrf_token="",
+            csrf_token=csrf_token(request),
             with_query=lambda **changes: with_query(request, **changes),
             now=context.pop("now", None) or datetime.now(UTC),
             **context,
@@ -193,8 +195,11 @@ class ProblemPages:
             if not message.get("more_body"):
                 problem = {"detail": None, "request_id": None, **json.loads(body)}
                 page = self._pages.render(Request(scope), "problem.html", status=start["status"], problem=problem)
-                kept = [one for one in start["headers"] if one[0].lower() not in (b"content-type", b"content-length")]
-                page.raw_headers[:] = [*page.raw_headers, *kept]
+                own = {name for name, _ in page.raw_headers}
+                page.raw_headers[:] = [
+                    *page.raw_headers,
+                    *(one for one in start["headers"] if one[0].lower() not in own),
+                ]
                 await page(scope, receive, send)
 
         await self._app(scope, receive, watched_send)

@@ -19,10 +19,20 @@ from shared.observability import in_service
 from shared.settings import Settings
 from shared.web import style
 from shared.web.auth import Authenticator
-from shared.web.middleware import BodyLimit, Errors, EventStreams, Observed, PlainInput, RateLimit, SecurityHeaders
+from shared.web.middleware import (
+    BodyLimit,
+    Errors,
+    EventStreams,
+    Observed,
+    PlainInput,
+    RateLimit,
+    SecurityHeaders,
+    SessionRenewal,
+)
 from shared.web.pages import STATIC, Pages, ProblemPages, serve_static
 from shared.web.problems import add_problem_handlers
 from shared.web.service import Service
+from shared.web.sign_in import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +47,21 @@ class Process:
     """The ASGI application of a process. Its server calls ``stop`` when it begins to shut down."""
 
     def __init__(
-        self, services: Sequence[Service], settings: Settings, authenticator: Authenticator | None = None
+        self,
+        services: Sequence[Service],
+        settings: Settings,
+        authenticator: Authenticator | None = None,
+        *,
+        embedded: bool = False,
     ) -> None:
         self._services = tuple(services)
         self._pages = Pages()
         names = [service.name for service in self._services]
         if len(set(names)) != len(names):
             raise ValueError(f"a service is mounted twice: {', '.join(names)}")
+        authenticator = authenticator or Authenticator(settings)
+        self._authenticator = authenticator
+        self._sign_in = SignIn(settings, authenticator, embedded=embedded)
         inner = Starlette(routes=self._routes(), lifespan=self._lifespan)
         inner.router.redirect_slashes = False
         add_problem_handlers(inner)
@@ -51,7 +69,8 @@ class Process:
         # From the route outwards: the last one added is the first to see a request.
         app: ASGIApp = PlainInput(self._streams)
         app = BodyLimit(app, settings.max_body)
-        app = RateLimit(app, authenticator or Authenticator(settings), settings.rate_limit)
+        app = SessionRenewal(app, authenticator)
+        app = RateLimit(app, authenticator, settings.rate_limit)
         app = ProblemPages(Errors(app))
         if settings.cors_origins:
             app = CORSMiddleware(
@@ -83,6 +102,7 @@ class Process:
             Route("/livez", self._livez),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
+            *self._sign_in.routes(),
         ]
         for service in self._services:
             routes.append(Route(f"/{service.name}", _with_slash))
@@ -132,13 +152,18 @@ class Process:
 
 
 def create_process(
-    services: Sequence[Service], settings: Settings, *, authenticator: Authenticator | None = None
+    services: Sequence[Service],
+    settings: Settings,
+    *,
+    authenticator: Authenticator | None = None,
+    embedded: bool = False,
 ) -> Process:
     """The services of this process as one ASGI application: mounted, started in order and closed in reverse.
 
-    Raises ValueError for settings that cannot work, such as a secret that is too short.
+    ``embedded`` says that it runs an instance of its own, on which people may sign in for development. Raises
+    ValueError for settings that cannot work, such as a secret that is too short.
     """
-    return Process(services, settings, authenticator)
+    return Process(services, settings, authenticator, embedded=embedded)
 
 
 async def _with_slash(request: Request) -> Response:

@@ -43,7 +43,7 @@
     const token = csrf();
     if (token) event.detail.ctx.request.headers["X-CSRF-Token"] = token;
   });
-  const quietly = (ctx) => ctx?.sourceElement?.closest("[data-quiet]");
+  const quietly = (ctx) => ctx?.sourceElement?.matches("[data-quiet]");
   document.addEventListener("htmx:response:error", async (event) => {
     const { ctx } = event.detail;
     const { raw } = ctx.response;
