@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import random
 import shutil
 import socket
 import ssl
@@ -57,6 +58,8 @@ class Server:
     pipelining: bool = True
     context: ssl.SSLContext | None = None
     password: str | None = None
+    pause: float = 0.0
+    """Seconds that it takes at most to queue a message."""
     port: int = 0
     mails: list[tuple[str, list[str], bytes]] = field(default_factory=list)
     connections: int = 0
@@ -73,6 +76,8 @@ class Server:
 
         async def say(step: str, usual: str, line: str = "") -> bool:
             reply = self.answer(step, line) or usual
+            if step == "." and self.pause:
+                await asyncio.sleep(random.uniform(0, self.pause))
             if reply == "hang up":
                 raise ConnectionError
             writer.write(reply.encode() + b"\r\n")
@@ -113,8 +118,11 @@ class Server:
                     while (part := await reader.readuntil(b"\n")) != b".\r\n":
                         body += part
                     self.commands.append(".")
-                    if await say(".", "250 2.0.0 queued", line):
+                    reply = self.answer(".", line)
+                    if reply is None or reply[0] == "2":
+                        # It is queued, whoever is still there to hear of it.
                         self.mails.append((sender, recipients, body))
+                    await say(".", "250 2.0.0 queued", line)
             elif verb == "QUIT":
                 await say("QUIT", "221 bye")
                 return

@@ -24,7 +24,6 @@ from shared.postgres.pool import connect
 from tests.infrastructure import FAST, ROOT
 
 SERVICE = "topics"
-GROUP = f"constellation-{SERVICE}"
 ERASURE_KEY = b"the key of the chaos tests, and of nothing else"
 PARTITIONS = 6
 STARS = Path(sys.executable).with_name("stars")
@@ -32,10 +31,10 @@ READY_SECONDS = 60.0
 
 
 class Replica:
-    """One ``stars run topics``, which can be killed, frozen and started again."""
+    """One ``stars run SERVICE``, which can be killed, frozen and started again."""
 
-    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
-        self.name, self.log = name, folder / f"{name}.log"
+    def __init__(self, name: str, environment: dict[str, str], folder: Path, service: str = SERVICE) -> None:
+        self.name, self.log, self._service = name, folder / f"{name}.log", service
         self._environment, self._port = environment, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +46,7 @@ class Replica:
     def start(self, **settings: str) -> None:
         """Start it, with these settings besides, without waiting for anything. It dies with us."""
         assert not self.runs
-        command = [str(STARS), "run", SERVICE, "--port", str(self._port)]
+        command = [str(STARS), "run", self._service, "--port", str(self._port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 guarded(command),
@@ -86,7 +85,7 @@ class Replica:
         try:
             async with httpx.AsyncClient(timeout=3) as client:
                 answer = await client.get(f"http://127.0.0.1:{self._port}/readyz")
-            found: list[str] = answer.json()["problems"][SERVICE]
+            found: list[str] = answer.json()["problems"][self._service]
             return found
         except (httpx.HTTPError, ValueError, KeyError) as error:
             return [f"no answer: {type(error).__name__}"]
@@ -125,7 +124,8 @@ class Replica:
 class Ground:
     """Kafka, PostgreSQL and the replicas. Start it in the thread that lives as long as it shall."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = SERVICE) -> None:
+        self._service, self._group = service, f"constellation-{service}"
         self._temporary = tempfile.TemporaryDirectory(prefix="stars-chaos-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
         fsync = os.environ.get("STARS_TEST_FSYNC") == "1"
@@ -149,7 +149,7 @@ class Ground:
             # So small that whatever breaks, breaks in the middle of some.
             "STARS_BATCH_RECORDS": "15",
         }
-        status, said = await self.stars("migrate", SERVICE)
+        status, said = await self.stars("migrate", self._service)
         assert status == 0, said
 
     async def stop(self) -> None:
@@ -163,7 +163,7 @@ class Ground:
     def replica(self, name: str = "first") -> Replica:
         """A replica by its name; it may not run yet."""
         if name not in self._replicas:
-            self._replicas[name] = Replica(name, self.environment, self.folder)
+            self._replicas[name] = Replica(name, self.environment, self.folder, self._service)
         return self._replicas[name]
 
     def running(self) -> list[Replica]:
@@ -185,7 +185,7 @@ class Ground:
 
     async def connect(self) -> asyncpg.Connection:
         """A connection as the service has them."""
-        return await connect(self.dsn, SERVICE)
+        return await connect(self.dsn, self._service)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Rows of the service's schema."""
@@ -204,10 +204,10 @@ class Ground:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
         await admin.start()
         try:
-            for response in await admin.describe_consumer_groups([GROUP]):
+            for response in await admin.describe_consumer_groups([self._group]):
                 for group in response.to_object()["groups"]:
                     for member in group["members"]:
-                        await admin._send_request(LeaveGroupRequest(GROUP, member["member_id"]))
+                        await admin._send_request(LeaveGroupRequest(self._group, member["member_id"]))
         finally:
             await admin.close()
 

@@ -259,7 +259,7 @@ async def test_an_endless_answer_is_not_read(notifier_pool: Pool) -> None:
     assert await world.states("m0", "push") == [("accepted", None)]
 
 
-# --- Endpoints are strangers' URLs ------------------------------------------------------------------------------------
+# --- Endpoints are strangers' URLs ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ async def test_a_name_that_points_inside_is_not_connected_to(notifier_pool: Pool
     assert await world.states("m0", "push") == [("retry", "no-connection")]
 
 
-# --- Encryption ---------------------------------------------------------------------------------------------------------
+# --- Encryption ----------------------------------------------------------------------
 
 
 @settings(max_examples=40, deadline=None)
