@@ -71,7 +71,8 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         claimed_by = None
         if mine and principal is not None and principal.member_id is not None:
             claimed_by = await claims.member_of(principal.member_id)
-        chosen = Chosen(state, space, language, tag, claimed_by, bool(unclaimed))
+        # What can still be kept comes first; the late ones stand apart.
+        chosen = Chosen(state or QueueState.waiting, space, language, tag, claimed_by, bool(unclaimed))
         queue = await read_queue(pool, chosen, PAGE, cursor)
         counts = await read_counts(pool)
         last = None
@@ -84,6 +85,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             queue=queue,
             chosen=chosen,
             mine=bool(mine),
+            narrowed=bool(space or language or tag or mine or unclaimed),
             counts=counts,
             last_answer=last,
             names=await names_of(queue["items"]),
@@ -183,7 +185,9 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             (name, await report.answer(Scope(one.since, one.until, space, language), as_of, None))
             for name, one, as_of in promise.periods(now, step)
         ]
-        spaces = await report.by_space(Scope(scope.since, None, None, language), now, step, SPACES) if not space else []
+        # All over the same time, so that they can be compared.
+        whole = Scope(answer["series"][0]["start"] if answer["series"] else None, now, None, language)
+        spaces = await report.by_space(whole, now, step, SPACES) if not space else []
         spaces.sort(key=lambda one: (one[1]["attainment"] is None, one[1]["attainment"] or 0, one[0].encode()))
         return pages.render(
             request,

@@ -40,7 +40,7 @@ class Sentence:
 
 def sentence(week: Figures, ever: Figures, goal: Policy) -> Sentence:
     """How the promise stands, in one sentence."""
-    hours = f"{goal.target / timedelta(hours=1):g} hours"
+    hours = formats.target(goal.target.total_seconds()).replace(" ", "\u00a0")
     aim = f"the goal is {formats.share(goal.objective, 0)}"
     if ever["attainment"] is None:
         if ever["topics"]:

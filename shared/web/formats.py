@@ -5,16 +5,19 @@ from urllib.parse import urlsplit
 
 NOTHING = "–"
 
+_YEAR = 31_557_600
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def duration(seconds: float | None) -> str:
-    """A span in its two largest units: "2 d 5 h", "3 h 12 min", "41 s". Signs are for the caller to say."""
+    """A span in its two largest units: "2 d 5 h", "3 h 12 min", "41 s"; from two years on in years."""
     if seconds is None:
         return NOTHING
     rest = int(abs(seconds))
     if rest < 60:
         return f"{rest} s"
+    if rest >= 2 * _YEAR:
+        return f"{rest // _YEAR} years"
     for n, (size, unit) in enumerate(_UNITS):
         if rest >= size:
             whole, rest = divmod(rest, size)
@@ -23,6 +26,11 @@ def duration(seconds: float | None) -> str:
             # Ten days say enough without hours, a minute without seconds.
             return f"{whole} {unit}" if not fine or unit == "min" or whole >= 10 else f"{whole} {unit} {fine} {small}"
     raise AssertionError
+
+
+def target(seconds: float) -> str:
+    """A promise's duration as people say it: "48 hours", "30 minutes"."""
+    return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds / 60:g} minutes"
 
 
 def left(due: datetime, now: datetime) -> str:

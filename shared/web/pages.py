@@ -119,6 +119,7 @@ class Pages:
         self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK)
         self._environment.filters.update(
             duration=formats.duration,
+            target=formats.target,
             left=formats.left,
             ago=formats.ago,
             share=formats.share,

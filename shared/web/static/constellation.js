@@ -86,6 +86,7 @@
   function duration(seconds) {
     let rest = Math.floor(Math.abs(seconds));
     if (rest < 60) return `${rest} s`;
+    if (rest >= 2 * 31557600) return `${Math.floor(rest / 31557600)} years`;
     const n = units.findIndex(([size]) => rest >= size);
     const [size, unit] = units[n];
     const whole = Math.floor(rest / size);
@@ -180,7 +181,7 @@
     const bands = given.series.flatMap((one, n) => (one.style === "band" && one.to != null ? [{ series: [n + 1, one.to + 1], fill: colour(one.colour ?? "accent", 0.2) }] : []));
     const height = () => Math.max(place.clientHeight, mini ? 96 : 176);
     const options = {
-      width: place.clientWidth, height: height(), legend: { show: false }, bands, pxAlign: 0, padding: [10, 8, 0, 0],
+      width: place.clientWidth, height: height(), legend: { show: false }, bands, pxAlign: 0, padding: [10, 22, 0, 0],
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (_, low, high) => [given.min ?? 0, given.max ?? Math.max(high ?? 1, (given.goal ?? 0)) * 1.08] } },
       tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
