@@ -1,6 +1,7 @@
 """One topic from its first word to its last, as a list of what happens when. Plain functions of a random generator."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -80,6 +81,7 @@ class Life:
         self._space, self._language = space, start.author.language
         self._found: list[Happening] = []
         self._ref = {"topic_id": start.id}
+        self._names: Counter[str] = Counter()
         self._replies = 0
         self._waits_until: datetime | None = None
 
@@ -151,8 +153,8 @@ class Life:
             return
         self._meanwhile(at)
         self._waits_until = at
-        if helper.id in self._cast.stars_at(at) and rng.random() < 0.4:
-            claimed = max(start.at + (at - start.at) * 0.3, at - timedelta(minutes=rng.uniform(5, 150)))
+        if helper.id in self._cast.stars_at(at) and rng.random() < 0.6:
+            claimed = max(start.at + (at - start.at) * 0.3, at - timedelta(minutes=rng.uniform(20, 230)))
             self._found.append(
                 Happening(claimed, f"claim/{start.id}", CLAIM, {**self._ref, "member_id": helper.id}, at)
             )
@@ -298,9 +300,10 @@ class Life:
 
     def _say(self, at: datetime, type: str, reply_id: str | None = None, **more: Any) -> None:
         data = self._ref | ({"reply_id": reply_id} if reply_id else {}) | more
-        same = sum(one.type == type and one.data.get("reply_id") == reply_id for one in self._found)
-        name = f"{type}/{more.get('kudos_id') or reply_id or self._start.id}" + (f"/{same + 1}" if same else "")
-        self._found.append(Happening(at, name, type, data))
+        name = f"{type}/{more.get('kudos_id') or reply_id or self._start.id}"
+        self._names[name] += 1
+        again = f"/{self._names[name]}" if self._names[name] > 1 else ""
+        self._found.append(Happening(at, name + again, type, data))
 
     def _reply(self, author: Member, at: datetime, visibility: str = "public") -> str:
         self._replies += 1

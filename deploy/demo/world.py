@@ -23,13 +23,13 @@ HISTORY = timedelta(weeks=130)
 TWO_YEARS = timedelta(weeks=104)
 GROWTH = 4.0
 """How many times as many questions as two years before: up 300%."""
-TOPICS_A_DAY = 250 / 7
+TOPICS_A_DAY = 280 / 7
 """When the demo begins."""
 NEWCOMERS = 0.33
 """New members a topic."""
 
 ATTAINMENT = (0.705, 0.915)
-MEDIAN_HOURS = (17.0, 6.5)
+MEDIAN_HOURS = (18.0, 8.5)
 """Two years before the beginning, and now."""
 OUTAGES = ((430, 2.0, -0.12), (250, 3.0, -0.25), (120, 1.6, -0.06))
 """Days before the beginning, how many times the usual questions came, what it cost in attainment for a week."""
@@ -38,7 +38,7 @@ WEEKDAYS = (1.09, 1.06, 1.03, 1.0, 0.95, 0.9, 0.97)
 HOURS = (30, 18, 10, 7, 6, 9, 18, 34, 48, 56, 60, 63, 66, 64, 64, 67, 74, 84, 92, 98, 100, 94, 76, 50)
 """How much is asked in each hour of the asker's own day."""
 
-HASTE = 30.0
+HASTE = 40.0
 """How many times sooner everything comes to topics that begin while somebody watches."""
 
 
@@ -72,12 +72,11 @@ class World:
         """What happens after an instant (None: all there ever was), in order and without end."""
         since = self.starts if after is None else max(self.starts, after - LONGEST)
         lives = merge(
+            ([registered(member)] for member in self.cast.members()),
             self._days_from(since.date()),
             *(self._session(n, one) for n, one in enumerate(sessions)),
             key=lambda life: life[0].at,
         )
-        if after is None:
-            yield from (registered(member) for member in self.cast.members())
         waiting: list[Happening] = []
         for life in lives:
             while waiting and waiting[0].at <= life[0].at:
@@ -161,12 +160,12 @@ class World:
             yield midnight + timedelta(hours=(hour + rng.random()) % 24)
 
     def _session(self, number: int, session: Session) -> Iterator[list[Happening]]:
-        """The lives that begin because somebody watches: one a minute at first, one in five later on."""
+        """The lives that begin because somebody watches: more than one a minute at first, one in five later on."""
         rng = Random(f"{self.seed} session {number}")
         at, n = session.start, 0
         while True:
             passed = (at - session.start) / timedelta(minutes=30)
-            at += timedelta(minutes=rng.expovariate(0.2 + 0.8 * math.exp(-passed)))
+            at += timedelta(minutes=rng.expovariate(0.2 + 1.3 * math.exp(-passed)))
             if session.end is not None and at >= session.end:
                 return
             n += 1
