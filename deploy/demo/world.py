@@ -160,12 +160,13 @@ class World:
             yield midnight + timedelta(hours=(hour + rng.random()) % 24)
 
     def _session(self, number: int, session: Session) -> Iterator[list[Happening]]:
-        """The lives that begin because somebody watches: more than one a minute at first, one in five later on."""
+        """The lives that begin because somebody watches: one at once, then more than one a minute, later one in five."""
         rng = Random(f"{self.seed} session {number}")
-        at, n = session.start, 0
+        at, n = session.start + timedelta(seconds=rng.uniform(3, 9)), 0
         while True:
-            passed = (at - session.start) / timedelta(minutes=30)
-            at += timedelta(minutes=rng.expovariate(0.2 + 1.3 * math.exp(-passed)))
+            if n:
+                passed = (at - session.start) / timedelta(minutes=30)
+                at += timedelta(minutes=rng.expovariate(0.2 + 1.3 * math.exp(-passed)))
             if session.end is not None and at >= session.end:
                 return
             n += 1
