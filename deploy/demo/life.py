@@ -68,9 +68,10 @@ Passers = Callable[[Random, datetime], Member]
 """Somebody who comes along at an instant: gives kudos, says "me too"."""
 
 
-def space_of(rng: Random) -> str:
-    """Where a question is asked."""
-    return rng.choices(list(SPACES), [share for share, _ in SPACES.values()])[0]
+def space_of(rng: Random, *, talk: bool = True) -> str:
+    """Where a topic begins; without ``talk`` it is a question."""
+    shares = {space: share for space, (share, _) in SPACES.items() if talk or space != LOUNGE}
+    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 class Life:
@@ -194,8 +195,7 @@ class Life:
 
     def _forgotten(self) -> None:
         """Nobody answers; after a month it is closed."""
-        if self._rng.random() < 0.93:
-            self._say(self._start.at + timedelta(days=30, minutes=self._rng.uniform(0, 300)), "topic-closed")
+        self._say(self._start.at + timedelta(days=30, minutes=self._rng.uniform(0, 300)), "topic-closed")
 
     def _conversation(self, at: datetime, helper: Member) -> None:
         rng, start = self._rng, self._start

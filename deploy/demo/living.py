@@ -104,15 +104,17 @@ class Story:
 
     @classmethod
     def read(cls, file: Path) -> "Story | None":
-        """The story that a file tells; None where there is none."""
+        """The story that a file tells; None where there is none. Raises DemoFailed."""
+        instant = datetime.fromisoformat
         try:
             found = json.loads(file.read_text())
+            until = instant(found["until"]) if found["until"] else None
+            sessions = [Session(instant(start), instant(end)) for start, end in found["sessions"]]
+            return cls(found["seed"], instant(found["began"]), found["cluster"], until, sessions)
         except FileNotFoundError:
             return None
-        instant = datetime.fromisoformat
-        until = instant(found["until"]) if found["until"] else None
-        sessions = [Session(instant(start), instant(end)) for start, end in found["sessions"]]
-        return cls(found["seed"], instant(found["began"]), found["cluster"], until, sessions)
+        except (ValueError, LookupError, TypeError) as error:
+            raise DemoFailed(f"{file} cannot be read ({error}); another --data begins a new demo") from error
 
     def write(self, file: Path) -> None:
         """Keep it, whole or not at all. A session that still runs has come as far as the story."""

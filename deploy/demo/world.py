@@ -38,8 +38,8 @@ WEEKDAYS = (1.09, 1.06, 1.03, 1.0, 0.95, 0.9, 0.97)
 HOURS = (30, 18, 10, 7, 6, 9, 18, 34, 48, 56, 60, 63, 66, 64, 64, 67, 74, 84, 92, 98, 100, 94, 76, 50)
 """How much is asked in each hour of the asker's own day."""
 
-HASTE = 40.0
-"""How many times sooner everything comes to topics that begin while somebody watches."""
+HASTE = 120.0
+"""How many times sooner everything comes to topics that begin while somebody watches; all of them are questions."""
 
 
 @dataclass(frozen=True)
@@ -160,23 +160,19 @@ class World:
             yield midnight + timedelta(hours=(hour + rng.random()) % 24)
 
     def _session(self, number: int, session: Session) -> Iterator[list[Happening]]:
-        """The lives that begin because somebody watches: one at once, then more than one a minute, later one in five."""
+        """The lives that begin because somebody watches: one at once, then one in a minute, later one in five."""
         rng = Random(f"{self.seed} session {number}")
-        at, n = session.start + timedelta(seconds=rng.uniform(3, 9)), 0
-        while True:
-            if n:
-                passed = (at - session.start) / timedelta(minutes=30)
-                at += timedelta(minutes=rng.expovariate(0.2 + 1.3 * math.exp(-passed)))
-            if session.end is not None and at >= session.end:
-                return
-            n += 1
+        at, n = session.start + timedelta(seconds=rng.uniform(3, 9)), 1
+        while session.end is None or at < session.end:
             topic_id = f"s{number + 1}-{n}"
             yield self._life(Random(f"{self.seed} topic {topic_id}"), topic_id, at, {}, HASTE)
+            passed = (at - session.start) / timedelta(minutes=30)
+            at, n = at + timedelta(minutes=rng.expovariate(0.2 + 1.3 * math.exp(-passed))), n + 1
 
     def _life(
         self, rng: Random, topic_id: str, at: datetime, earlier: dict[tuple[str, str], list[str]], haste: float = 1.0
     ) -> list[Happening]:
-        author, space = self.passer(rng, at), space_of(rng)
+        author, space = self.passer(rng, at), space_of(rng, talk=haste == 1)
         before = earlier.setdefault((space, author.language), [])
         start = Start(topic_id, at, author, haste, tuple(before))
         before.append(topic_id)
