@@ -39,7 +39,15 @@ def up(
     try:
         with Instance.open(data) as instance:
             run(_up(settings, instance, settings.port if port is None else port, demo_seed if demo else None))
-    except (InfrastructureError, MigrationsError, PortTaken, StartFailed, KafkaUnavailable, DemoFailed) as error:
+    except (
+        InfrastructureError,
+        MigrationsError,
+        DemoFailed,
+        KafkaUnavailable,
+        PortTaken,
+        StartFailed,
+        ValueError,
+    ) as error:
         fail(str(error))
     except KeyboardInterrupt:
         pass
@@ -51,6 +59,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
     configure_traces(settings)
     # Errors of what is started in this process are said by it; its steps are for whoever looks for them.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    embedded = settings.postgres is None
     async with infrastructure(settings, instance.folder, _say) as found:
         settings = settings.model_copy(
             update={
@@ -80,7 +89,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
             if demo:
                 await demo.live(url)
 
-        await _serve_and(announce, create_process(built, settings), settings.host, port)
+        await _serve_and(announce, create_process(built, settings, embedded=embedded), settings.host, port)
     shutdown_traces()
 
 

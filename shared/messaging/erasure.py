@@ -8,6 +8,9 @@ from typing import Any
 from shared.messaging.consumer import DeadLetter
 from shared.messaging.outbox import SQL
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON can write and UTF-8 cannot: never part of an id."""
+
 
 async def forget(connection: Any, erased: Mapping[str, str]) -> None:
     """Put stand-ins for erased members' ids into the outbox, and empty the dead letters that name them.
@@ -40,7 +43,7 @@ def strings_in(letter: DeadLetter) -> set[str]:
         pending = re.findall(r'"([^"\\]{1,255})"', (letter.value or b"").decode("utf-8", "replace"))
     while pending:
         item = pending.pop()
-        if isinstance(item, str) and len(item) <= 255:
+        if isinstance(item, str) and len(item) <= 255 and not _SURROGATE.search(item):
             found.add(item)
         elif isinstance(item, dict):
             pending += [*item.keys(), *item.values()]

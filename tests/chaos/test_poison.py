@@ -81,6 +81,8 @@ def poisons() -> list[Poison]:
 
 async def test_poison_harms_nothing_but_itself(world: World, rounds: int) -> None:
     await world.begin()
+    # Where somebody was erased, every letter is searched for their name.
+    await world.send([envelope("member-erased", "2026-01-01T00:00:00Z", {"member_id": "who-is-gone"}, id_="gone")])
     for _ in range(rounds):
         letters: dict[tuple[str, int, int], Poison] = {}
         async with world.load(), producer(world) as forum:

@@ -107,9 +107,10 @@ class Engine:
             )
         left_out = {"appended_at", "backfill", "changed", "next_at"}
         rows = await self.connection.fetch("SELECT * FROM topic_state")
-        found["topic_state"] = sorted(
-            tuple(repr(value) for name, value in row.items() if name not in left_out) for row in rows
-        )
+        states = sorted(tuple(repr(value) for name, value in row.items() if name not in left_out) for row in rows)
+        found["topic_state"] = [state for state in states if state[1] == "True"]
+        # What is not known leaves an empty row or none, as it was once named on the way or not.
+        assert len({state[1:] for state in states if state[1] == "False"}) <= 1
         found["erased"] = sorted(tuple(row) for row in await self.connection.fetch("SELECT stand_in FROM erased"))
         return found
 
