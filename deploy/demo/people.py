@@ -87,7 +87,7 @@ def invent(rng: Random, id: str, language: str, joined_at: datetime, kind: Kind 
         (f"{first[0].lower()}{last.lower()}", 6),
         (f"{word.title()}{creature.title()}", 9),
         (f"{word}_{creature}", 7),
-        (f"{word}{first.lower()}", 7),
+        (f"{word.title()}{first}", 7),
         (f"{first}_{word}", 6),
         (f"{creature}{year:02}", 5),
         (f"{first}", 4),

@@ -28,7 +28,7 @@ TOPICS_A_DAY = 280 / 7
 NEWCOMERS = 0.33
 """New members a topic."""
 
-ATTAINMENT = (0.705, 0.915)
+ATTAINMENT = (0.7, 0.92)
 MEDIAN_HOURS = (18.0, 8.5)
 """Two years before the beginning, and now."""
 OUTAGES = ((430, 2.0, -0.12), (250, 3.0, -0.25), (120, 1.6, -0.06))
@@ -125,7 +125,6 @@ class World:
     def climate(self, at: datetime) -> Climate:
         """How well questions are answered that are asked at an instant."""
         way = min(max(1 + (at - self.began) / TWO_YEARS, 0.0), 1.0)
-        way = way * way * (3 - 2 * way)
         days = (self.began - at).days
         lost = min((cost for day, _, cost in OUTAGES if day - 6 <= days <= day), default=0.0)
         attainment = ATTAINMENT[0] + (ATTAINMENT[1] - ATTAINMENT[0]) * way + lost
