@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _WHO_IS_WHAT = r"\s*(?:admin|moderator|group:[^\s,=]{1,100})\s*=\s*(?:member|star|staff)\s*"
@@ -110,9 +110,15 @@ class Settings(BaseSettings):
             raise ValueError("STARS_ERASURE_KEY is not set; it must be the same in every service, for ever")
         return key.get_secret_value().encode()
 
+    _listening: str | None = PrivateAttr(None)
+
+    def listens_at(self, url: str) -> None:
+        """This process answers there: what links say where no public address is set."""
+        self._listening = url
+
     def public_url(self) -> str:
         """Where people find this installation, for links in what is sent to them; without a slash at its end."""
-        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.url or self._listening or f"http://{self.host}:{self.port}").rstrip("/")
 
     def postgres_of(self, service: str) -> str | None:
         """The DSN of one service: its own where one is set, else the common one."""

@@ -35,7 +35,7 @@ TOKENS = Tokens({1: b"k" * 32})
 
 def composer(sender: str = "Stars <stars@stars.example>") -> Composer:
     """A composer whose links can be read with TOKENS."""
-    return Composer(TOKENS, BASE, sender)
+    return Composer(TOKENS, lambda: BASE, sender)
 
 
 class Scripted:
@@ -70,7 +70,7 @@ class World:
         self.timers = Timers(self.outbox, self.facts)
         self.preferences = Preferences(self.outbox, self.facts)
         self.contacts = Contacts(self.outbox, self.facts, self.preferences)
-        self.inbox = Inbox(pool, BASE)
+        self.inbox = Inbox(pool, lambda: BASE)
         self.desk = Desk(pool, self.outbox, self.facts)
         self._n, self._name = 0, uuid.uuid4().hex[:8]
 

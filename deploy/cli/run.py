@@ -40,9 +40,7 @@ def run_service(
     if not (settings.secret or settings.jwks):
         needed(settings, data, "secret")
     try:
-        if port is not None:
-            settings = settings.model_copy(update={"port": port})
-        run(_run(service, settings, only, settings.port))
+        run(_run(service, settings, only, settings.port if port is None else port))
     except (PortTaken, StartFailed, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -53,5 +51,10 @@ async def _run(name: str, settings: Settings, only: Part | None, port: int) -> N
     configure_logging(settings)
     configure_traces(settings, f"constellation-{name}")
     service = services.build(name, settings, http=only is not Part.worker, worker=only is not Part.http)
-    await serve(create_process([service], settings), settings.host, port, ready=lambda url: typer.echo(f"ready: {url}"))
+
+    def listening(url: str) -> None:
+        settings.listens_at(url)
+        typer.echo(f"ready: {url}")
+
+    await serve(create_process([service], settings), settings.host, port, ready=listening)
     shutdown_traces()

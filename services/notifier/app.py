@@ -47,18 +47,17 @@ def build(
     runtime = Runtime(NAME, settings, MIGRATIONS)
     facts = Facts(settings.erasure_key_bytes(), topics=True, stars=True)
     guard = guard or Guard()
-    base = settings.public_url()
     accounts = [Account.of(url) for url in (settings.smtp.get_secret_value().split() if settings.smtp else ())]
     contact = settings.push_contact or f"mailto:{parseaddr(settings.mail_from)[1]}"
     signing = Signing(runtime.pool, contact)
     preferences = Preferences(runtime.outbox, facts)
     contacts = Contacts(runtime.outbox, facts, preferences)
-    inbox = Inbox(runtime.pool, base)
+    inbox = Inbox(runtime.pool, settings.public_url)
     timers = Timers(runtime.outbox, facts)
     books = {name: ProviderBook(runtime.pool, name) for name in ("email", "push")}
 
     async def composer() -> Composer:
-        return Composer((await signing.keys()).tokens, base, settings.mail_from, settings.mail_bounces)
+        return Composer((await signing.keys()).tokens, settings.public_url, settings.mail_from, settings.mail_bounces)
 
     async def channels() -> Sequence[Channel]:
         writer = await composer()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ LOOK_SECONDS = 1.0
 class Inbox:
     """Reads and marks; and tells those who watch when their count changes, with one query for all of them."""
 
-    def __init__(self, pool: Pool, base: str) -> None:
+    def __init__(self, pool: Pool, base: Callable[[], str]) -> None:
         self._pool, self._base = pool, base
         self._watched: Counter[str] = Counter()
         self._counts: dict[str, int] = {}
@@ -52,7 +52,7 @@ class Inbox:
                 data["title"] = row["title"]
             data.setdefault("url", row["url"])
             letter = write(
-                Occasion(row["what"], data, row["topic_id"], row["actor_name"], recipient.zone, self._base), words
+                Occasion(row["what"], data, row["topic_id"], row["actor_name"], recipient.zone, self._base()), words
             )
             items.append(
                 {

@@ -4,6 +4,7 @@ library's ``EmailMessage``; tests hold the two against each other."""
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formataddr, formatdate, parseaddr
@@ -68,8 +69,8 @@ class Mail:
 class Composer:
     """Writes what is sent, with the links of this installation."""
 
-    def __init__(self, tokens: Tokens, base: str, sender: str, bounces: str | None = None) -> None:
-        self._tokens, self.base = tokens, base.rstrip("/")
+    def __init__(self, tokens: Tokens, base: Callable[[], str], sender: str, bounces: str | None = None) -> None:
+        self._tokens, self._base = tokens, base
         name, address = parseaddr(sender)
         self._sender_address = address_of(address)
         self._from = formataddr((name, self._sender_address)).encode("ascii")
@@ -78,6 +79,11 @@ class Composer:
         self._bounces = f"{local}+{{}}@{domain}"
         self._html: Template = _ENVIRONMENT.get_template("letter.html")
         self._text: Template = _ENVIRONMENT.get_template("letter.txt")
+
+    @property
+    def base(self) -> str:
+        """Where people find this installation, without a slash at its end; a process may learn it late."""
+        return self._base()
 
     def letter(self, ready: Ready) -> tuple[Letter, Words]:
         """What is said, in the member's language."""

@@ -30,7 +30,9 @@ from shared.web import Problem
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TOKENS = Tokens({1: b"a" * 32, 2: b"b" * 32})
-COMPOSER = Composer(TOKENS, "https://stars.example/", "Constellation <stars@stars.example>", "bounce@stars.example")
+COMPOSER = Composer(
+    TOKENS, lambda: "https://stars.example", "Constellation <stars@stars.example>", "bounce@stars.example"
+)
 
 HOSTILE = [
     "Bcc: victim@mail.example",

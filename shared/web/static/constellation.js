@@ -158,6 +158,7 @@
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const dated = (seconds) => { const d = new Date(seconds * 1000); return `${d.getUTCDate()} ${months[d.getUTCMonth()]} ${d.getUTCFullYear()}`; };
   const drawn = new WeakMap();
+  const spans = [1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000, 7776000, 31536000];
 
   function drawChart(figure) {
     const place = figure.querySelector(".plot");
@@ -190,7 +191,7 @@
           values: (_, ticks) => ticks.map((tick, n) => { const d = new Date(tick * 1000); const year = n === 0 || new Date(ticks[n - 1] * 1000).getUTCFullYear() !== d.getUTCFullYear();
             const close = ticks.length > 1 && ticks[1] - ticks[0] < 27 * 86400;
             return (close ? `${d.getUTCDate()} ` : "") + months[d.getUTCMonth()] + (year && !close ? ` ${d.getUTCFullYear()}` : ""); }) },
-        { ...axis, size: given.unit === "share" ? 48 : 62, space: mini ? 28 : 36, values: (_, ticks) => ticks.map((tick) => (given.unit === "share" ? `${Math.round(tick * 100)}%` : say(tick))) },
+        { ...axis, size: given.unit === "share" ? 48 : 62, incrs: given.unit === "seconds" ? spans : undefined, space: mini ? 28 : 36, values: (_, ticks) => ticks.map((tick) => (given.unit === "share" ? `${Math.round(tick * 100)}%` : say(tick))) },
       ],
       series: [{}, ...series],
       hooks: {
