@@ -213,7 +213,7 @@ def router(runtime: Runtime, facts: Facts, members: Members, seasons: Seasons, w
     @routes.get(
         "/boards/{board}/stream",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Changes"}},
+        responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"}},
     )
     async def watch_board(
         board: Board,

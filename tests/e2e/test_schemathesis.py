@@ -11,8 +11,8 @@ import pytest
 from deploy.services import NAMES
 from tests.e2e.site import ROOT, Site
 
-SECONDS = 8
-"""How long one role's run may take; five roles and four services stay within a minute."""
+SECONDS = 4
+"""How long one role's run may take; five roles and four services stay within two minutes."""
 FEWEST = 60
 
 CONFIGURATION = """
@@ -22,6 +22,11 @@ hooks = "tests.e2e.hooks"
 allow-x00 = true
 max-examples = 40
 deterministic = true
+
+# A stream never ends, and a test of its own reads it.
+[[operations]]
+include-path-regex = "/stream$"
+enabled = false
 
 [checks]
 # A cursor is opaque, a time is RFC 3339 and an envelope has free data: a schema cannot tell the good from the bad.

@@ -191,10 +191,14 @@ SELECT $1, id, root FROM unnest($2::text[], $3::text[]) AS given (id, root) ORDE
 ON CONFLICT (what, id) DO UPDATE SET root = excluded.root WHERE alias.root <> excluded.root;
 
 -- name: topics_naming
--- Every topic in which one of these members asked or replied.
+-- Every topic in which one of these members asked or replied, or where a reply of theirs was accepted that lies elsewhere.
 SELECT topic_id FROM topic WHERE author_id = ANY($1::text[])
 UNION
-SELECT topic_id FROM reply WHERE author_id = ANY($1::text[]) AND topic_id IS NOT NULL;
+SELECT topic_id FROM reply WHERE author_id = ANY($1::text[]) AND topic_id IS NOT NULL
+UNION
+SELECT a.topic_id FROM reply AS r
+CROSS JOIN LATERAL (SELECT topic_id FROM acceptance WHERE acceptance.reply_id = r.reply_id OFFSET 0) AS a
+WHERE r.author_id = ANY($1::text[]);
 
 -- name: kudos_naming
 SELECT kudos_id, reply_id AS left_reply_id, reply_id, giver_id AS left_giver_id, giver_id FROM kudos
