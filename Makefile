@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup up test lint format bench chaos lock contracts clean
+.PHONY: help setup up demo test lint format bench chaos lock contracts clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ stars: .venv/.ready
 
 up: setup ## all four services on http://localhost:8080, on embedded Kafka and PostgreSQL
 	@exec ./stars up
+
+demo: setup ## the same with an invented forum in it: two years of history, and live traffic
+	@exec ./stars up --demo --data .stars-demo
 
 test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest
@@ -53,4 +56,4 @@ lock: .venv/.ready ## resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --all-extras --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml -o requirements.lock
 
 clean: ## forget the virtual environment and the embedded instance
-	rm -rf .venv .stars stars
+	rm -rf .venv .stars .stars-demo stars

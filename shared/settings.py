@@ -10,6 +10,9 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_WHO_IS_WHAT = r"\s*(?:admin|moderator|group:[^\s,=]{1,100})\s*=\s*(?:member|star|staff)\s*"
+_DISCOURSE_ROLES = rf"^{_WHO_IS_WHAT}(?:,{_WHO_IS_WHAT})*$"
+
 
 class Settings(BaseSettings):
     """What the environment says. Absent infrastructure is embedded by ``stars up`` and an error for ``stars run``."""
@@ -31,12 +34,19 @@ class Settings(BaseSettings):
     postgres_applications: str | None = Field(None, description="another server or login for the applications service")
     postgres_pool: int = Field(8, ge=3, le=100, description="connections of one process of one service")
 
-    secret: SecretStr | None = Field(None, description="HS256 key of bearer tokens, at least 32 bytes")
-    issuer: str | None = Field(None, description="expected issuer of bearer tokens")
+    secret: SecretStr | None = Field(
+        None, description="HS256 key of bearer tokens, at least 32 bytes; sessions are signed with what is made of it"
+    )
+    issuer: str | None = Field(None, description="expected issuer of bearer tokens, and of sign-ins by OpenID Connect")
     jwks: str | None = Field(None, description="URL of the issuer's JSON Web Key Set")
     audience: str | None = Field(None, description="expected audience of bearer tokens")
     member_claim: str = Field("sub", description="the claim that holds the forum's member id")
     roles_claim: str = Field("roles", description="the claim that holds the roles: member, star, staff, forum")
+    oidc_client_id: str | None = Field(
+        None, description="client id at the OpenID provider `STARS_ISSUER`; with it, people sign in there"
+    )
+    oidc_client_secret: SecretStr | None = Field(None, description="the client's secret; none: a public client")
+    oidc_scope: str = Field("openid profile", description="what the OpenID provider is asked for")
     erasure_key: SecretStr | None = Field(None, description="key of erased members' stand-ins; never change it")
 
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
@@ -52,9 +62,18 @@ class Settings(BaseSettings):
     discourse_secret: SecretStr | None = Field(
         None, description="secret of the Discourse webhook; without it there is no route"
     )
-    discourse_url: str | None = Field(None, description="base URL of the Discourse to poll")
+    discourse_url: str | None = Field(None, description="base URL of the Discourse to poll and to sign in at")
     discourse_mapping: Path | None = Field(None, description="JSON file: category id -> space, kind, language")
     discourse_poll_seconds: int = Field(180, ge=10, description="pause between two polls of the Discourse")
+
+    discourse_connect_secret: SecretStr | None = Field(
+        None, description="DiscourseConnect provider secret; with it, people sign in at `STARS_DISCOURSE_URL`"
+    )
+    discourse_roles: str = Field(
+        "admin=staff, moderator=staff",
+        pattern=_DISCOURSE_ROLES,
+        description="who is what by DiscourseConnect: admin, moderator or group:NAME = member, star or staff",
+    )
 
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")

@@ -19,7 +19,7 @@ from pydantic import (
 from services.topics import ingestion
 from services.topics.claims import Claims
 from services.topics.policies import read_policies, write_policy
-from services.topics.queue import QueueState, read_queue, read_topic
+from services.topics.queue import Chosen, QueueState, read_queue, read_topic
 from services.topics.report import Report, Scope, TooManyBuckets
 from shared.contracts.types import NO_NUL, Id, Instant
 from shared.runtime import Runtime
@@ -255,7 +255,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             if principal is None or principal.member_id is None:
                 raise Problem(401, "`mine` needs a token that names a member.", headers={"WWW-Authenticate": "Bearer"})
             claimed_by = await claims.member_of(principal.member_id)
-        return await read_queue(runtime.pool, state, space, language, tag, claimed_by, limit, cursor)
+        return await read_queue(runtime.pool, Chosen(state, space, language, tag, claimed_by), limit, cursor)
 
     @routes.get("/topics/{topic_id}", response_model=TopicDetail)
     async def get_topic(topic_id: Id) -> Any:

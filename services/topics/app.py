@@ -40,8 +40,9 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
         version,
     )
     if http:
-        app.include_router(api.router(runtime, report, Claims(runtime.outbox, facts)))
-        app.include_router(pages.router(runtime, report))
+        claims = Claims(runtime.outbox, facts)
+        app.include_router(api.router(runtime, report, claims))
+        app.include_router(pages.router(runtime, report, claims))
         if hook := discourse.router(settings, door.publish, ingestion.now):
             app.include_router(hook)
 

@@ -89,6 +89,17 @@ class Claims:
             await self._look_again(connection, topic, None)
             return _answer(claim, topic["topic_id"])
 
+    async def may(self, principal: Principal | None) -> bool:
+        """Whether someone may claim topics at all: a Star, or staff."""
+        if principal is None or principal.member_id is None:
+            return False
+        if principal.has(Role.STAR, Role.STAFF):
+            return True
+        async with self._outbox.transaction() as transaction:
+            known_as = await self.facts.known_as(transaction.connection, [principal.member_id])
+            member = known_as.get(principal.member_id, principal.member_id)
+            return bool(await transaction.connection.fetchval(SQL.is_star, member))
+
     async def member_of(self, member_id: str) -> str:
         """The member whom an account's id stands for."""
         async with self._outbox.transaction() as transaction:

@@ -1,109 +1,402 @@
-"""The page at the prefix: how the promise stands, and what is due next."""
+"""The pages of the topics service: the queue, a question, the promise, policies, and the parts of the start page."""
 
+import csv
+import io
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from html import escape
-from typing import Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Form, Query, Request
+from starlette.responses import RedirectResponse, Response
 
+from services.topics import promise, rules
+from services.topics.api import Every, Moment, State, Word, Yes
+from services.topics.claims import Claims
 from services.topics.derive import load_policies
-from services.topics.queue import read_queue
+from services.topics.policies import read_policies, write_policy
+from services.topics.promise import SPANS
+from services.topics.queue import (
+    Chosen,
+    Outcome,
+    QueueState,
+    read_asked,
+    read_counts,
+    read_names,
+    read_queue,
+    read_topic,
+    search,
+)
 from services.topics.report import Report, Scope
+from shared.contracts.types import Id
 from shared.runtime import Runtime
-from shared.web import page
+from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
 
-SHOWN, MOST_SPACES = 20, 12
+PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
+QUARTER = timedelta(days=91)
+
+Anyone = Annotated[Principal | None, Depends(principal_or_none)]
+Staff = Annotated[Principal, Depends(signed_in(Role.STAFF))]
+OutcomeParameter = Annotated[Outcome | None, Query()]
 
 
-def router(runtime: Runtime, report: Report) -> APIRouter:
+def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
     """The routes of pages under ``/topics``."""
     routes = APIRouter(include_in_schema=False)
+    pages = Pages(Path(__file__).parent / "templates")
+    pool = runtime.pool
 
-    @routes.get("/", response_class=HTMLResponse)
-    async def promise_page() -> str:
-        """The promise in one sentence, the spaces compared, the questions due next."""
+    async def goal(now: datetime, space: str | None = None, language: str | None = None) -> rules.Policy:
+        async with pool.acquire() as connection:
+            return (await load_policies(connection)).at(now, space, language)
+
+    async def names_of(items: Sequence[dict[str, Any]]) -> dict[str, str]:
+        holders = [item["claim"]["member_id"] for item in items if item["claim"]]
+        return await read_names(pool, [*(item["author_id"] for item in items), *holders])
+
+    @routes.get("/")
+    async def queue_page(
+        request: Request,
+        principal: Anyone,
+        state: State = None,
+        space: Word = None,
+        language: Word = None,
+        tag: Word = None,
+        mine: Yes = None,
+        unclaimed: Yes = None,
+        cursor: Cursor = None,
+    ) -> Response:
+        """What should I answer now? Asked by htmx, only the list."""
+        claimed_by = None
+        if mine and principal is not None and principal.member_id is not None:
+            claimed_by = await claims.member_of(principal.member_id)
+        # What can still be kept comes first; the late ones stand apart.
+        chosen = Chosen(state or QueueState.waiting, space, language, tag, claimed_by, bool(unclaimed))
+        queue = await read_queue(pool, chosen, PAGE, cursor)
+        counts = await read_counts(pool)
+        last = None
+        if not queue["items"]:
+            _, last = await report.pulse(datetime.now(UTC))
+        return pages.render(
+            request,
+            "queue_list.html" if "hx-request" in request.headers else "queue.html",
+            section="questions",
+            queue=queue,
+            chosen=chosen,
+            mine=bool(mine),
+            narrowed=bool(space or language or tag or mine or unclaimed),
+            counts=counts,
+            last_answer=last,
+            names=await names_of(queue["items"]),
+            may_claim=await claims.may(principal),
+        )
+
+    @routes.get("/questions/{topic_id}")
+    async def question_page(request: Request, topic_id: Id, principal: Anyone) -> Response:
+        """What happened, and what is still owed?"""
+        return await _question(request, topic_id, principal)
+
+    async def _question(request: Request, topic_id: str, principal: Principal | None) -> Response:
+        topic = await read_topic(pool, topic_id)
+        if topic is None:
+            raise Problem(404, "There is no question of this id here. If the forum has it, it was not published yet.")
+        who = [entry.get("member_id") for entry in topic["timeline"]]
+        response = topic["first_response"]
+        stages = rules.instants(topic["created_at"], topic["due_at"] - topic["created_at"])
+        return pages.render(
+            request,
+            "question_body.html" if "hx-request" in request.headers else "question.html",
+            section="questions",
+            topic=topic,
+            stages={stage.name: instant for stage, instant in stages.items()},
+            names=await read_names(pool, [topic["author_id"], *who, response and response["responder_id"]])
+            | await names_of([topic]),
+            may_claim=await claims.may(principal),
+        )
+
+    @routes.post("/questions/{topic_id}/claim")
+    async def claim(request: Request, topic_id: Id, principal: Annotated[Principal, Depends(require())]) -> Response:
+        """Take it on, and show the row or the question again."""
+        await claims.take(topic_id, principal)
+        return await _again(request, topic_id, principal)
+
+    @routes.post("/questions/{topic_id}/release")
+    async def release(request: Request, topic_id: Id, principal: Annotated[Principal, Depends(require())]) -> Response:
+        """Give it back, and show the row or the question again."""
+        await claims.release(topic_id, principal)
+        return await _again(request, topic_id, principal)
+
+    async def _again(request: Request, topic_id: str, principal: Principal) -> Response:
+        if "hx-request" not in request.headers:
+            return RedirectResponse(request.url.path.rsplit("/", 1)[0], 303)
+        if request.query_params.get("as") != "row":
+            return await _question(request, topic_id, principal)
+        topic = await read_topic(pool, topic_id)
+        assert topic is not None
+        return pages.render(request, "queue_row.html", item=topic, names=await names_of([topic]), may_claim=True)
+
+    @routes.get("/search")
+    async def search_page(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+        """Questions by title or id."""
+        found = await search(pool, q, FOUND) if q.strip() else []
+        return pages.render(
+            request, "search.html", section="questions", text=q, found=found, names=await names_of(found), most=FOUND
+        )
+
+    @routes.get("/asked")
+    async def asked_page(
+        request: Request,
+        since: Annotated[Moment, Query(alias="from")] = None,
+        until: Annotated[Moment, Query(alias="to")] = None,
+        space: Word = None,
+        language: Word = None,
+        outcome: OutcomeParameter = None,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The questions behind a point of the report."""
         now = datetime.now(UTC)
-        async with runtime.pool.acquire() as connection:
-            policies = await load_policies(connection)
-        week = await report.answer(Scope(since=now - timedelta(days=7)), now, None)
+        start, end = since or datetime(1970, 1, 1, tzinfo=UTC), until or now
+        scope = Scope(start, end, space, language)
+        found = await read_asked(pool, scope, start, end, outcome, PAGE, cursor)
+        return pages.render(
+            request,
+            "asked.html",
+            section="promise",
+            scope=scope,
+            outcome=outcome,
+            found=found,
+            figures=await report.answer(scope, now, None),
+            names=await names_of(found["items"]),
+        )
+
+    @routes.get("/promise")
+    async def promise_page(
+        request: Request, every: Every = None, space: Word = None, language: Word = None
+    ) -> Response:
+        """Did we keep it, where not, and is it getting better?"""
+        now = datetime.now(UTC)
+        step = every or "week"
+        policy = await goal(now, space, language)
+        scope = Scope(promise.shown_since(now, step), None, space, language)
+        answer = await report.answer(scope, now, step)
+        ends = _ends(answer["series"], now)
+        rows = [
+            (name, await report.answer(Scope(one.since, one.until, space, language), as_of, None))
+            for name, one, as_of in promise.periods(now, step)
+        ]
+        # All over the same time, so that they can be compared.
+        whole = Scope(answer["series"][0]["start"] if answer["series"] else None, now, None, language)
+        spaces = await report.by_space(whole, now, step, SPACES) if not space else []
+        spaces.sort(key=lambda one: (one[1]["attainment"] is None, one[1]["attainment"] or 0, one[0].encode()))
+        return pages.render(
+            request,
+            "promise.html",
+            section="promise",
+            every=step,
+            scope=scope,
+            policy=policy,
+            answer=answer,
+            compared=promise.compare(rows),
+            spaces=spaces,
+            spans=SPANS,
+            languages=await report.languages(),
+            promise=promise,
+            ends=ends,
+            links=[_behind(one["start"], end, scope) for one, end in zip(answer["series"], ends, strict=True)],
+        )
+
+    @routes.get("/promise.csv")
+    async def promise_csv(every: Every = None, space: Word = None, language: Word = None) -> Response:
+        """The series as a table for spreadsheets."""
+        now = datetime.now(UTC)
+        step = every or "week"
+        scope = Scope(promise.shown_since(now, step), None, space, language)
+        answer = await report.answer(scope, now, step)
+        return _csv(f"promise-by-{step}", [one | {"start": one["start"].date()} for one in answer["series"]])
+
+    @routes.get("/spaces.csv")
+    async def spaces_csv(every: Every = None, language: Word = None) -> Response:
+        """The spaces compared, as a table for spreadsheets."""
+        now = datetime.now(UTC)
+        step = every or "week"
+        scope = Scope(promise.shown_since(now, step), None, None, language)
+        found = await report.by_space(scope, now, step, 10_000)
+        rows = [{"space": name} | {key: answer[key] for key in answer if key != "series"} for name, answer in found]
+        return _csv("promise-by-space", rows)
+
+    @routes.get("/policies")
+    async def policies_page(request: Request, principal: Staff, saved: Yes = None) -> Response:
+        """Which promise holds where, since when?"""
+        return pages.render(
+            request,
+            "policies.html",
+            section="policies",
+            policies=await read_policies(pool),
+            saved=bool(saved),
+            form={"scope": "all", "hours": "", "objective": "", "from": ""},
+            wrong={},
+            counts=await read_counts(pool),
+            spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), "year", 200)],
+            languages=await report.languages(),
+        )
+
+    @routes.get("/policies/preview")
+    async def policies_preview(
+        request: Request,
+        principal: Staff,
+        scope: Word = None,
+        hours: Annotated[str, Query(max_length=20)] = "",
+        objective: Annotated[str, Query(max_length=20)] = "",
+    ) -> Response:
+        """Last quarter's figures under the new rule beside the old."""
+        now = datetime.now(UTC)
+        policy = _policy(scope or "all", hours, objective)
+        if isinstance(policy, dict):
+            return pages.render(request, "policies_preview.html", wrong=policy, preview=None)
+        existing = await read_policies(pool)
+        own = {one["scope"] for one in existing if one["scope"] not in ("all", policy.scope)}
+        period = Scope(since=now - QUARTER, until=now)
+        kind, _, name = policy.scope.partition(":")
+        return pages.render(
+            request,
+            "policies_preview.html",
+            wrong={},
+            preview=await report.preview(policy.scope, policy.target, own, period, now),
+            policy=policy,
+            today=await goal(now, name if kind == "space" else None, name if kind == "language" else None),
+            period=period,
+        )
+
+    @routes.post("/policies")
+    async def policies_save(
+        request: Request,
+        principal: Staff,
+        scope: Annotated[str, Form(max_length=120)] = "all",
+        hours: Annotated[str, Form(max_length=20)] = "",
+        objective: Annotated[str, Form(max_length=20)] = "",
+        since: Annotated[str, Form(alias="from", max_length=40)] = "",
+    ) -> Response:
+        """Promise something else from now or from a later day on."""
+        wrong: dict[str, str] = {}
+        policy = _policy(scope, hours, objective)
+        if isinstance(policy, dict):
+            wrong = policy
+        else:
+            try:
+                start = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
+                await write_policy(
+                    runtime.outbox,
+                    claims.facts,
+                    policy.scope,
+                    int(policy.target.total_seconds()),
+                    policy.objective,
+                    start,
+                    principal.member_id,
+                )
+            except Problem as problem:
+                wrong = {"from": problem.detail}
+            except ValueError:
+                wrong = {"from": "A date looks like 2026-11-30."}
+        if not wrong:
+            return RedirectResponse("/topics/policies?saved=true", 303)
+        return pages.render(
+            request,
+            "policies.html",
+            status=400,
+            section="policies",
+            policies=await read_policies(pool),
+            saved=False,
+            form={"scope": scope, "hours": hours, "objective": objective, "from": since},
+            wrong=wrong,
+            counts=await read_counts(pool),
+            spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), "year", 200)],
+            languages=await report.languages(),
+        )
+
+    @routes.get("/today")
+    async def today_part(request: Request) -> Response:
+        """How the promise stands, for the start page."""
+        now = datetime.now(UTC)
+        policy = await goal(now)
+        week = await report.answer(promise.last_week(now), now, None)
         ever = await report.answer(Scope(), now, None)
-        rows = await report.by_space(now, MOST_SPACES)
-        queue = await read_queue(runtime.pool, None, None, None, None, None, SHOWN, None)
-        goal = policies.at(now, None, None)
-        return page("Questions", _promise(week, ever, goal) + _spaces(rows) + _queue(queue["items"], now))
+        line = await report.answer(Scope(promise.shown_since(now, "week")), now, "week")
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        answered, last = await report.pulse(midnight)
+        before, _ = await report.pulse(midnight - timedelta(days=1))
+        return pages.render(
+            request,
+            "today.html",
+            sentence=promise.sentence(week, ever, policy),
+            series=line["series"],
+            policy=policy,
+            promise=promise,
+            counts=await read_counts(pool),
+            answered=answered,
+            yesterday=before - answered,
+            last_answer=last,
+        )
+
+    @routes.get("/due-next")
+    async def due_next_part(request: Request) -> Response:
+        """The questions that are due next, for the start page."""
+        queue = await read_queue(pool, Chosen(QueueState.waiting), NEXT, None)
+        _, last = await report.pulse(datetime.now(UTC)) if not queue["items"] else (0, None)
+        return pages.render(
+            request, "due_next.html", items=queue["items"], names=await names_of(queue["items"]), last_answer=last
+        )
 
     return routes
 
 
-def _promise(week: dict[str, Any], ever: dict[str, Any], goal: Any) -> str:
-    hours = f"{goal.target / timedelta(hours=1):g} hours"
-    aim = f"the goal is {goal.objective:.0%}"
-    if ever["attainment"] is None:
-        text, more = "Nobody has asked yet.", "Publish events, or bring history in with <code>stars import</code>."
-    elif week["attainment"] is None:
-        text = f"{ever['attainment']:.1%} of all questions were answered within {hours}; {aim}."
-        more = "No question of the last seven days is decided yet."
-    else:
-        text = f"{week['attainment']:.1%} of the last seven days' questions were answered within {hours}; {aim}."
-        more = f"Of all questions ever asked: {ever['attainment']:.1%}."
-    return f'<p class="promise">{text}</p><p class="quiet">{more}</p>'
+def _policy(scope: str, hours: str, objective: str) -> rules.Policy | dict[str, str]:
+    """The policy of a form, or what is wrong with it by field."""
+    wrong = {}
+    target, share = _decimal(hours), _decimal(objective)
+    if target is None or not 1 / 3600 <= target <= 24 * 3660:
+        wrong["hours"] = "A number of hours, such as 48."
+    if share is None or not 0 < share <= 100:
+        wrong["objective"] = "A share in per cent, more than 0 and at most 100."
+    if scope != "all" and not scope.startswith(("space:", "language:")):
+        wrong["scope"] = "Everything, a space or a language."
+    if wrong or target is None or share is None:
+        return wrong
+    return rules.Policy(scope, None, timedelta(seconds=round(target * 3600)), share / 100)
 
 
-def _spaces(rows: list[tuple[str, dict[str, Any]]]) -> str:
-    if not rows:
-        return ""
-    body = "".join(
-        f"<tr><td>{escape(space)}</td>"
-        + "".join(f'<td class="number">{found[name]:,}</td>' for name in ("topics", "met", "missed", "pending"))
-        + f'<td class="number">{_share(found["attainment"])}</td>'
-        + "".join(f'<td class="number">{_span(found[name])}</td>' for name in ("p50_seconds", "p90_seconds"))
-        + "</tr>"
-        for space, found in rows
+def _decimal(text: str) -> float | None:
+    try:
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value if value == value else None
+
+
+def _behind(since: datetime, until: datetime, scope: Scope) -> str:
+    """The address of the questions behind a point."""
+    named = {"from": since.isoformat(), "to": until.isoformat(), "space": scope.space, "language": scope.language}
+    return "/topics/asked?" + urlencode({name: value for name, value in named.items() if value is not None})
+
+
+def _ends(series: Sequence[dict[str, Any]], now: datetime) -> list[datetime]:
+    """Where each bucket ends: where the next one starts."""
+    return [*(one["start"] for one in series[1:]), now][: len(series)]
+
+
+def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return Response(
+        text.getvalue(),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"', "Cache-Control": "private, no-store"},
     )
-    head = "".join(
-        f'<th class="number">{name}</th>'
-        for name in ("asked", "met", "missed", "pending", "kept", "half within", "90% within")
-    )
-    return f'<h2>Where was it kept?</h2><div class="scroll"><table><tr><th>space</th>{head}</tr>{body}</table></div>'
 
 
-def _queue(items: list[dict[str, Any]], now: datetime) -> str:
-    if not items:
-        return "<h2>Who is waiting?</h2><p>Nobody is waiting.</p>"
-    body = "".join(
-        f"<tr><td>{_title(item)}</td><td>{escape(item['space'] or '')}</td>"
-        f'<td><time datetime="{item["due_at"].isoformat()}" title="{item["due_at"]:%Y-%m-%d %H:%M} UTC">'
-        f"{_left(item['due_at'] - now)}</time></td></tr>"
-        for item in items
-    )
-    return (
-        '<h2>Who is waiting?</h2><div class="scroll"><table><tr><th>question</th><th>space</th><th>time</th></tr>'
-        f"{body}</table></div>"
-    )
-
-
-def _title(item: dict[str, Any]) -> str:
-    title = escape(item["title"] or item["topic_id"])
-    # A URL is the forum's to choose: nothing but a web address becomes a link.
-    if item["url"] and urlsplit(item["url"]).scheme in ("http", "https"):
-        return f'<a href="{escape(item["url"])}" rel="noopener noreferrer">{title}</a>'
-    return title
-
-
-def _share(value: float | None) -> str:
-    return "none yet" if value is None else f"{value:.1%}"
-
-
-def _span(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
-
-
-def _left(span: timedelta) -> str:
-    words = _span(abs(span).total_seconds())
-    return f"{words} left" if span >= timedelta() else f"{words} late"
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value

@@ -26,9 +26,9 @@ class Poller:
 
     @classmethod
     def of(cls, settings: Settings, service: str, publish: Publish) -> "Poller | None":
-        """The poller that the settings ask for; None where they name no Discourse."""
+        """The poller that the settings ask for; None where they name no Discourse, or no category of it."""
         dsn = settings.postgres_of(service)
-        if not settings.discourse_url or not dsn:
+        if not settings.discourse_url or not settings.discourse_mapping or not dsn:
             return None
         categories = Categories.load(settings.discourse_mapping)
         return cls(dsn, service, settings.discourse_url, categories, settings.discourse_poll_seconds, publish)

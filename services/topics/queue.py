@@ -1,16 +1,24 @@
 """The waiting queue and a single topic: what people read."""
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from services.topics import rules
+from services.topics.report import Scope
 from shared.postgres import Pool, Queries
 from shared.web import decode_cursor, encode_cursor
 
 SQL = Queries(Path(__file__).parent / "sql" / "queue.sql")
+
+_WORD = re.compile(r"\w+")
+_MOST_WORDS = 8
 
 
 class QueueState(StrEnum):
@@ -96,27 +104,95 @@ async def read_topic(pool: Pool, topic_id: str) -> dict[str, Any] | None:
     }
 
 
-async def read_queue(
-    pool: Pool,
-    state: QueueState | None,
-    space: str | None,
-    language: str | None,
-    tag: str | None,
-    claimed_by: str | None,
-    limit: int,
-    cursor: str | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which part of the queue is asked for; None: all of it. ``claimed_by`` is a member as aliases call them."""
+
+    state: QueueState | None = None
+    space: str | None = None
+    language: str | None = None
+    tag: str | None = None
+    claimed_by: str | None = None
+    unclaimed: bool = False
+
+
+async def read_queue(pool: Pool, chosen: Chosen, limit: int, cursor: str | None) -> dict[str, Any]:
     """A page of the queue, soonest due first."""
-    after: tuple[datetime | None, str | None] = (None, None)
-    if cursor is not None:
-        due_at, topic_id = decode_cursor(cursor, datetime, str)
-        after = (due_at, topic_id)
-    query = SQL.page.replace("{state}", _WHERE[state])
-    rows = await pool.fetch(query, space, language, tag, claimed_by, *after, limit + 1)
+    query = SQL.page.replace("{state}", _WHERE[chosen.state])
+    narrowed = (chosen.space, chosen.language, chosen.tag, chosen.claimed_by, chosen.unclaimed)
+    rows = await pool.fetch(query, *narrowed, *_after(cursor), limit + 1)
+    return _page(rows, limit, "due_at")
+
+
+class Outcome(StrEnum):
+    """What became of a question, as the report counts it."""
+
+    met = "met"
+    missed = "missed"
+    pending = "pending"
+
+
+async def read_asked(
+    pool: Pool, scope: Scope, since: datetime, until: datetime, outcome: Outcome | None, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """A page of the questions that the report counts in a scope, created in [since, until), the earliest first."""
+    rows = await pool.fetch(SQL.asked, since, until, scope.space, scope.language, outcome, *_after(cursor), limit + 1)
+    return _page(rows, limit, "created_at")
+
+
+async def search(pool: Pool, text: str, limit: int) -> list[dict[str, Any]]:
+    """Topics by their id or by the beginnings of words in their titles, the latest first."""
+    query = " & ".join(f"'{word}':*" for word in _WORD.findall(text)[:_MOST_WORDS])
+    return [_topic(row, None) for row in await pool.fetch(SQL.search, text.strip(), query, limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many wait: in all, too long, and by space and language; and when the next one is due."""
+
+    waiting: int
+    breached: int
+    next_due: datetime | None
+    spaces: dict[str, int]
+    languages: dict[str, int]
+
+
+async def read_counts(pool: Pool) -> Counts:
+    """The queue in numbers."""
+    rows = await pool.fetch(SQL.waiting_counts)
+    spaces: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    for row in rows:
+        if row["space"]:
+            spaces[row["space"]] += row["waiting"]
+        if row["language"]:
+            languages[row["language"]] += row["waiting"]
+    return Counts(
+        sum(row["waiting"] for row in rows),
+        sum(row["breached"] for row in rows),
+        min((row["next_due"] for row in rows if row["next_due"]), default=None),
+        dict(spaces.most_common()),
+        dict(languages.most_common()),
+    )
+
+
+async def read_names(pool: Pool, member_ids: Iterable[str | None]) -> dict[str, str]:
+    """What members are called, of those whose name is known."""
+    rows = await pool.fetch(SQL.names, sorted({id for id in member_ids if id}))
+    return {row["member_id"]: row["name"] for row in rows}
+
+
+def _after(cursor: str | None) -> tuple[datetime | None, str | None]:
+    if cursor is None:
+        return None, None
+    instant, topic_id = decode_cursor(cursor, datetime, str)
+    return instant, topic_id
+
+
+def _page(rows: list[Any], limit: int, by: str) -> dict[str, Any]:
     items = []
     for row in rows[:limit]:
         claim = None if row["claimed_by"] is None else {"member_id": row["claimed_by"], "until": row["until"]}
         items.append(_topic(row, claim))
-    more = len(rows) > limit
-    last = rows[limit - 1] if more else None
-    return {"items": items, "next": encode_cursor([last["due_at"], last["topic_id"]]) if last else None}
+    last = rows[limit - 1] if len(rows) > limit else None
+    return {"items": items, "next": encode_cursor([last[by], last["topic_id"]]) if last else None}

@@ -11,7 +11,7 @@ older than the oldest one running is settled. Rows that were in flight then are 
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from pathlib import Path
@@ -21,7 +21,7 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from services.topics.rules import microseconds
+from services.topics.rules import MICROSECOND, microseconds
 from services.topics.statistics import UNANSWERED, Figures, figures
 from shared.postgres import Pool, Queries
 
@@ -34,6 +34,7 @@ KEEP_UP_SECONDS = 1.0
 _CHUNK = 20_000
 _NOT_COUNTED = -1
 MOST_BUCKETS = 10_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TooManyBuckets(ValueError):
@@ -76,24 +77,65 @@ class Columns:
 
     def chosen(self, scope: Scope, as_of: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """created, response and target of the topics of a scope that exist at ``as_of``."""
-        created, response, target, space, language = (self._arrays[name][: self._size] for name in self._NAMES)
-        mask = (created >= (0 if scope.since is None else max(0, microseconds(scope.since)))) & (created <= as_of)
-        if scope.until is not None:
-            mask &= created < microseconds(scope.until)
+        mask = self._created_in(scope, as_of)
         if scope.space is not None:
-            mask &= space == self._numbers.get(scope.space, -1)
+            mask &= self._arrays["space"][: self._size] == self._numbers.get(scope.space, -1)
         if scope.language is not None:
-            mask &= language == self._numbers.get(scope.language, -1)
-        if mask.all():
-            return created, response, target
-        return created[mask], response[mask], target[mask]
+            mask &= self._arrays["language"][: self._size] == self._numbers.get(scope.language, -1)
+        return self._masked(mask)
 
     def largest_spaces(self, most: int) -> list[str]:
         """The spaces with the most topics, largest first."""
-        counted = self._arrays["space"][: self._size][self._arrays["created"][: self._size] != _NOT_COUNTED]
-        sizes = np.bincount(counted, minlength=len(self._numbers))
+        sizes = np.bincount(self._counted("space"), minlength=len(self._numbers))
         names = [(int(sizes[number]), name) for name, number in self._numbers.items() if name is not None]
         return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1].encode()))[:most] if size]
+
+    def languages(self) -> list[str]:
+        """Every language of a counted topic, by name."""
+        used = np.unique(self._counted("language"))
+        return sorted(name for name, number in self._numbers.items() if name is not None and number in used)
+
+    def answered_since(self, instant: int) -> tuple[int, datetime | None]:
+        """How many first responses there are since an instant (microseconds), and the instant of the last one."""
+        created, response = self._counted("created"), self._counted("response")
+        at = (created + response)[response != UNANSWERED]
+        if not len(at):
+            return 0, None
+        return int(np.count_nonzero(at >= instant)), _EPOCH + timedelta(microseconds=int(at.max()))
+
+    def governed(
+        self, scope: str, own: set[str], period: Scope, as_of: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """As ``chosen``, for the topics that a policy of ``scope`` governs where ``own`` have policies as well."""
+        kind, _, name = scope.partition(":")
+        space, language = self._arrays["space"][: self._size], self._arrays["language"][: self._size]
+        numbers = {each: self._numbers.get(each.partition(":")[2], -1) for each in own}
+        spaces = [number for each, number in numbers.items() if each.startswith("space:")]
+        languages = [number for each, number in numbers.items() if each.startswith("language:")]
+        if kind == "space":
+            mask = space == self._numbers.get(name, -1)
+        elif kind == "language":
+            mask = (language == self._numbers.get(name, -1)) & ~np.isin(space, spaces)
+        else:
+            mask = ~np.isin(space, spaces) & ~np.isin(language, languages)
+        return self._masked(mask & self._created_in(period, as_of))
+
+    def _counted(self, name: str) -> NDArray[np.int64]:
+        counted: NDArray[np.bool_] = self._arrays["created"][: self._size] != _NOT_COUNTED
+        return self._arrays[name][: self._size][counted]
+
+    def _created_in(self, scope: Scope, as_of: int) -> NDArray[np.bool_]:
+        created = self._arrays["created"][: self._size]
+        mask = (created >= (0 if scope.since is None else max(0, microseconds(scope.since)))) & (created <= as_of)
+        if scope.until is not None:
+            mask &= created < microseconds(scope.until)
+        return mask
+
+    def _masked(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        created, response, target = (self._arrays[name][: self._size] for name in ("created", "response", "target"))
+        if mask.all():
+            return created, response, target
+        return created[mask], response[mask], target[mask]
 
     def _place(self, topic_id: str) -> int:
         place = self._row_of.get(topic_id)
@@ -109,6 +151,14 @@ class Columns:
 
     def _number(self, name: str | None) -> int:
         return self._numbers.setdefault(name, len(self._numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The figures of the same questions, as they stand and under another target."""
+
+    stands: Figures
+    would: Figures
 
 
 class Report:
@@ -153,12 +203,42 @@ class Report:
             await self._follow()
             return await asyncio.to_thread(self._compute, scope, as_of, every)
 
-    async def by_space(self, as_of: datetime, most: int) -> list[tuple[str, dict[str, Any]]]:
-        """The figures of the largest spaces."""
+    async def by_space(
+        self, scope: Scope, as_of: datetime, every: Every, most: int
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """The figures and series of the largest spaces, within a scope."""
         async with self._lock:
             await self._follow()
             names = self._columns.largest_spaces(most)
-            return [(n, await asyncio.to_thread(self._compute, Scope(space=n), as_of, None)) for n in names]
+            found = [
+                (name, await asyncio.to_thread(self._compute, replace(scope, space=name), as_of, every))
+                for name in names
+            ]
+        return [(name, answer) for name, answer in found if answer["topics"]]
+
+    async def languages(self) -> list[str]:
+        """Every language that a question was asked in."""
+        async with self._lock:
+            await self._follow()
+            return self._columns.languages()
+
+    async def pulse(self, since: datetime) -> tuple[int, datetime | None]:
+        """How many questions got their first response since an instant, and when the last one did."""
+        async with self._lock:
+            await self._follow()
+            return self._columns.answered_since(microseconds(since))
+
+    async def preview(self, scope: str, target: timedelta, own: set[str], period: Scope, now: datetime) -> Preview:
+        """What a promise would have been worth in a period: its questions as they stand, and under ``target``.
+
+        ``own`` are the scopes that have a policy of their own: a more specific one keeps what it governs.
+        """
+        async with self._lock:
+            await self._follow()
+            instant = microseconds(now)
+            created, response, stood = self._columns.governed(scope, own, period, instant)
+        other = np.full_like(stood, target // MICROSECOND)
+        return Preview(figures(created, response, stood, instant), figures(created, response, other, instant))
 
     def _compute(self, scope: Scope, as_of: datetime, every: Every | None) -> dict[str, Any]:
         instant = microseconds(as_of)
@@ -202,17 +282,16 @@ def _series(
 
 def _range(created: NDArray[np.int64], scope: Scope) -> tuple[datetime, datetime] | None:
     """The first and last instant of the series: the scope's own bounds, else those of the topics counted."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     if len(created) == 0 and (scope.since is None or scope.until is None):
         # An end without a topic counted bounds nothing on the other side.
         return None
     if scope.since is not None and scope.until is not None and scope.until <= scope.since:
         return None
-    first = scope.since or epoch + timedelta(microseconds=int(created.min()))
+    first = scope.since or _EPOCH + timedelta(microseconds=int(created.min()))
     last = (
         scope.until - timedelta(microseconds=1)
         if scope.until is not None
-        else epoch + timedelta(microseconds=int(created.max()))
+        else _EPOCH + timedelta(microseconds=int(created.max()))
     )
     return (first, last) if first <= last else None
 

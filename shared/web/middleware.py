@@ -18,7 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.observability import SpanKind, metrics, request_id, service_name, span
-from shared.web.auth import SCOPE_AUTHENTICATOR, Authenticator, Role
+from shared.web.auth import SCOPE_AUTHENTICATOR, Authenticator, session_of
+from shared.web.principals import Role
 from shared.web.problems import Problem, problem_response
 
 log = logging.getLogger(__name__)
@@ -220,8 +221,9 @@ class Errors:
 class RateLimit:
     """A token bucket for each caller: ``per_minute`` at once, refilled evenly. Who is refused learns when to return.
 
-    The caller is the token's member, or the client's address (of IPv6 the /64, which is one customer). The roles forum
-    and staff have no limit. At most ``max_callers`` buckets are kept: the one that was used longest ago goes first.
+    The caller is the token's or the session's member, or the client's address (of IPv6 the /64, which is one
+    customer). The roles forum and staff have no limit. At most ``max_callers`` buckets are kept: the one that was used
+    longest ago goes first.
     """
 
     def __init__(
@@ -282,6 +284,47 @@ class RateLimit:
         while len(self._buckets) > self._max_callers:
             self._buckets.popitem(last=False)
         return wait
+
+
+class SessionRenewal:
+    """Keeps a session that is in use alive: a new cookie with the answer, where that is worth one.
+
+    What a page fetches by itself is no use: only what somebody opens or changes is. An answer to one who is signed in
+    is kept nowhere, unless its route says otherwise; and one that may be kept carries no cookie.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        sessions = self._authenticator.sessions
+        if scope["type"] != "http" or sessions is None or scope["path"] in OWN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._authenticator.of(scope)
+        except Problem:
+            # The route's to refuse.
+            pass
+        session = session_of(scope)
+        if session is None:
+            await self._app(scope, receive, send)
+            return
+        mode = _headers(scope, b"sec-fetch-mode")
+        renewed = sessions.renew(session) if not mode or mode == ["navigate"] or scope["method"] == "POST" else None
+
+        async def renewing_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                own = any(sessions.is_set_by(value) for value in headers.getlist("set-cookie"))
+                if renewed is not None and not own and "no-store" in headers["cache-control"]:
+                    headers.append("Set-Cookie", sessions.write(renewed))
+            await send(message)
+
+        await self._app(scope, receive, renewing_send)
 
 
 def _network(scope: Scope) -> str:

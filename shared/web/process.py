@@ -1,27 +1,38 @@
 """One process: the services that run in it, behind one port."""
 
 import asyncio
-import html
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 
 import prometheus_client
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.observability import in_service
 from shared.settings import Settings
+from shared.web import style
 from shared.web.auth import Authenticator
-from shared.web.middleware import BodyLimit, Errors, EventStreams, Observed, PlainInput, RateLimit, SecurityHeaders
-from shared.web.pages import STYLESHEET, STYLESHEET_PATH, page
+from shared.web.middleware import (
+    BodyLimit,
+    Errors,
+    EventStreams,
+    Observed,
+    PlainInput,
+    RateLimit,
+    SecurityHeaders,
+    SessionRenewal,
+)
+from shared.web.pages import STATIC, Pages, ProblemPages, serve_static
 from shared.web.problems import add_problem_handlers
-from shared.web.service import OPENAPI_PATH, Service
+from shared.web.service import Service
+from shared.web.sign_in import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +47,21 @@ class Process:
     """The ASGI application of a process. Its server calls ``stop`` when it begins to shut down."""
 
     def __init__(
-        self, services: Sequence[Service], settings: Settings, authenticator: Authenticator | None = None
+        self,
+        services: Sequence[Service],
+        settings: Settings,
+        authenticator: Authenticator | None = None,
+        *,
+        embedded: bool = False,
     ) -> None:
         self._services = tuple(services)
+        self._pages = Pages()
         names = [service.name for service in self._services]
         if len(set(names)) != len(names):
             raise ValueError(f"a service is mounted twice: {', '.join(names)}")
+        authenticator = authenticator or Authenticator(settings)
+        self._authenticator = authenticator
+        self._sign_in = SignIn(settings, authenticator, embedded=embedded)
         inner = Starlette(routes=self._routes(), lifespan=self._lifespan)
         inner.router.redirect_slashes = False
         add_problem_handlers(inner)
@@ -49,8 +69,9 @@ class Process:
         # From the route outwards: the last one added is the first to see a request.
         app: ASGIApp = PlainInput(self._streams)
         app = BodyLimit(app, settings.max_body)
-        app = RateLimit(app, authenticator or Authenticator(settings), settings.rate_limit)
-        app = Errors(app)
+        app = SessionRenewal(app, authenticator)
+        app = RateLimit(app, authenticator, settings.rate_limit)
+        app = ProblemPages(Errors(app))
         if settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -76,10 +97,12 @@ class Process:
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
             Route("/", self._index),
-            Route(STYLESHEET_PATH, self._stylesheet),
+            Route("/style", self._style),
+            Route(f"{STATIC}/{{version}}/{{name:path}}", serve_static),
             Route("/livez", self._livez),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
+            *self._sign_in.routes(),
         ]
         for service in self._services:
             routes.append(Route(f"/{service.name}", _with_slash))
@@ -104,19 +127,13 @@ class Process:
                 with in_service(name):
                     await _close(context, deadline)
 
-    async def _index(self, _: Request) -> Response:
-        items = "".join(f"<li>{self._link(service)}</li>" for service in self._services)
-        return HTMLResponse(page("Services", f"<h2>Services</h2><ul>{items}</ul>"))
+    async def _index(self, request: Request) -> Response:
+        """How the promise stands: each service answers for its part."""
+        return self._pages.render(request, "home.html")
 
-    @staticmethod
-    def _link(service: Service) -> str:
-        name = html.escape(service.name)
-        has_page = any(getattr(route, "path", None) == "/" for route in service.app.routes)
-        first = f'<a href="/{name}/">{name}</a>' if has_page else name
-        return f'{first} <a class="quiet" href="/{name}{OPENAPI_PATH}">OpenAPI</a>'
-
-    async def _stylesheet(self, _: Request) -> Response:
-        return Response(STYLESHEET, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+    async def _style(self, request: Request) -> Response:
+        """Every component in every state."""
+        return self._pages.render(request, "style.html", samples=style.samples(datetime.now(UTC)))
 
     async def _livez(self, _: Request) -> Response:
         """The event loop turns, or nobody would answer."""
@@ -135,13 +152,18 @@ class Process:
 
 
 def create_process(
-    services: Sequence[Service], settings: Settings, *, authenticator: Authenticator | None = None
+    services: Sequence[Service],
+    settings: Settings,
+    *,
+    authenticator: Authenticator | None = None,
+    embedded: bool = False,
 ) -> Process:
     """The services of this process as one ASGI application: mounted, started in order and closed in reverse.
 
-    Raises ValueError for settings that cannot work, such as a secret that is too short.
+    ``embedded`` says that it runs an instance of its own, on which people may sign in for development. Raises
+    ValueError for settings that cannot work, such as a secret that is too short.
     """
-    return Process(services, settings, authenticator)
+    return Process(services, settings, authenticator, embedded=embedded)
 
 
 async def _with_slash(request: Request) -> Response:

@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from shared.web.auth import BEARER_SCHEME, OPTIONAL_SCHEME
+from shared.web.principals import Role
 from shared.web.problems import PROBLEM_MEDIA_TYPE, add_problem_handlers
+from shared.web.sessions import HOST_SESSION, SESSION
 
 OPENAPI_PATH = "/api/openapi.json"
 
@@ -53,6 +55,16 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
             },
         },
     },
+}
+
+SESSION_SCHEME = "session"
+_SESSION: dict[str, Any] = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": HOST_SESSION,
+    "description": f"The session of a browser in which somebody signed in at `/sign-in`; over plain HTTP the cookie is "
+    f"`{SESSION}`. An Authorization header outranks it. What changes something needs the session's token as well, in "
+    "the header `X-CSRF-Token` or the form field `csrf_token`, which pages get with their content.",
 }
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}}
@@ -114,6 +126,8 @@ def _finish(document: dict[str, Any]) -> dict[str, Any]:
     schemes = components.get("securitySchemes", {})
     if (optional := schemes.pop(OPTIONAL_SCHEME, None)) is not None:
         schemes.setdefault(BEARER_SCHEME, optional)
+    if BEARER_SCHEME in schemes:
+        schemes[SESSION_SCHEME] = _SESSION
     return document
 
 
@@ -136,9 +150,14 @@ def _security(requirements: list[dict[str, list[str]]]) -> list[dict[str, list[s
     merged = {name: roles for requirement in requirements for name, roles in requirement.items()}
     result: list[dict[str, list[str]]] = []
     if BEARER_SCHEME in merged:
-        result += [{BEARER_SCHEME: [role]} for role in merged.pop(BEARER_SCHEME)] or [{BEARER_SCHEME: []}]
+        roles = merged.pop(BEARER_SCHEME)
+        result += [{BEARER_SCHEME: [role]} for role in roles] or [{BEARER_SCHEME: []}]
+        # The forum is a machine: it never signs in.
+        result += [{SESSION_SCHEME: [role]} for role in roles if role != Role.FORUM] or (
+            [] if roles else [{SESSION_SCHEME: []}]
+        )
     elif OPTIONAL_SCHEME in merged:
-        result += [{}, {BEARER_SCHEME: []}]
+        result += [{}, {BEARER_SCHEME: []}, {SESSION_SCHEME: []}]
     merged.pop(OPTIONAL_SCHEME, None)
     return result + [{name: roles} for name, roles in merged.items()]
 

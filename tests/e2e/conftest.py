@@ -1,12 +1,15 @@
 """One installation for all of these tests, started as an operator starts it."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, async_playwright
 
 from deploy.infrastructure import InfrastructureError
+from tests.e2e.eye import CHROMIUM, Eye, open_browser
 from tests.e2e.site import Program, Site
 from tests.infrastructure import start_for_tests
 
@@ -16,14 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "tests/e2e/test_schemathesis" in item.nodeid)
 
 
-@pytest.fixture(scope="session")
-def site() -> Iterator[Site]:
+@contextmanager
+def installation(*arguments: str) -> Iterator[Site]:
     """`stars up` on a data folder of its own, with embedded Kafka and PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="stars-e2e-", ignore_cleanup_errors=True) as folder:
         data, log = Path(folder) / "data", Path(folder) / "log"
         try:
             program = Program.start(
-                ["up", "--data", str(data), "--port", "0"], log, {"STARS_RATE_LIMIT": "0", "NO_COLOR": "1"}
+                ["up", "--data", str(data), "--port", "0", *arguments], log, {"STARS_RATE_LIMIT": "0", "NO_COLOR": "1"}
             )
         except RuntimeError as error:
             # Is it the machine's fault or ours?
@@ -37,6 +40,37 @@ def site() -> Iterator[Site]:
         finally:
             code = program.stop()
         assert code == 0, f"`stars up` ended with {code}: {log.read_text()[-3000:]}"
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """An installation that all of these tests share."""
+    with installation() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def empty_site() -> Iterator[Site]:
+    """An installation on which nothing ever happened."""
+    with installation() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium; where there is none, what needs it is skipped."""
+    if not CHROMIUM.exists():
+        pytest.skip("no /usr/bin/chromium: apt-get install chromium")
+    async with async_playwright() as playwright:
+        opened = await open_browser(playwright)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+def eye(browser: Browser, site: Site) -> Eye:
+    """A browser on the shared installation."""
+    return Eye(browser, site)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""``python -m tests.load [throughput|report|latency|import|all] [--quick]``: speed, measured on this machine.
+"""``python -m tests.load [throughput|report|latency|import|pages|all] [--quick]``: speed, measured on this machine.
 
 Everything runs on embedded Kafka and PostgreSQL of its own, on 127.0.0.1, in a temporary folder, and ends by itself.
 """
@@ -16,12 +16,19 @@ from typing import Any
 from tests.load.figures import Line, markdown
 from tests.load.history import history
 from tests.load.latency import latency
+from tests.load.pages import pages
 from tests.load.report import report
 from tests.load.stage import Bystanders
 from tests.load.throughput import throughput
 
 Scenario = Callable[[bool], Coroutine[Any, Any, list[Line]]]
-SCENARIOS: dict[str, Scenario] = {"throughput": throughput, "report": report, "latency": latency, "import": history}
+SCENARIOS: dict[str, Scenario] = {
+    "throughput": throughput,
+    "report": report,
+    "latency": latency,
+    "import": history,
+    "pages": pages,
+}
 
 
 def main() -> None:

@@ -41,4 +41,5 @@ class Client:
     def _answer(self) -> tuple[int, Any]:
         response = self._connection.getresponse()
         body = response.read()
-        return response.status, json.loads(body) if body else None
+        is_json = "json" in (response.getheader("Content-Type") or "")
+        return response.status, json.loads(body) if body and is_json else body

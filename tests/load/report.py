@@ -73,7 +73,7 @@ async def report(quick: bool) -> list[Line]:
             await connection.execute("VACUUM (ANALYZE) topics.topic_state", timeout=300)
             await connection.execute("CHECKPOINT", timeout=300)
             before = size
-            async with _service(place, dsn) as program:
+            async with service(place, dsn) as program:
                 client = Client(await program.ready(), place.token(Role.STAFF))
                 first = await _first(client, program, size)
                 for question, path in QUESTIONS.items():
@@ -95,7 +95,8 @@ async def report(quick: bool) -> list[Line]:
     return _lines(found, sizes[-1])
 
 
-def _service(place: Stage, dsn: str) -> Any:
+def service(place: Stage, dsn: str) -> Any:
+    """The HTTP side of the topics service on a database."""
     return place.program("topics", stars("run", "topics", "--only", "http", "--port", "0"), dsn)
 
 

@@ -128,10 +128,11 @@ async def test_the_openapi_document_tells_problems_roles_and_optional_tokens() -
         assert {"400", "401", "403", "404", "405", "413", "415", "429", "503"} <= set(operation["responses"])
         assert "422" not in operation["responses"]
     assert "application/problem+json" in operations["late"]["responses"]["409"]["content"]
-    assert operations["set_mine"]["security"] == [{"bearer": ["star"]}, {"bearer": ["staff"]}]
-    assert operations["mine"]["security"] == [{}, {"bearer": []}]
+    either = [{"bearer": ["star"]}, {"bearer": ["staff"]}, {"session": ["star"]}, {"session": ["staff"]}]
+    assert operations["set_mine"]["security"] == either
+    assert operations["mine"]["security"] == [{}, {"bearer": []}, {"session": []}]
     assert "security" not in operations["list_things"]
-    assert set(document["components"]["securitySchemes"]) == {"bearer"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "session"}
     assert "HTTPValidationError" not in json.dumps(document)
 
 

@@ -5,7 +5,8 @@ Sources: Discourse's ``config/initializers/012-web_hook_events.rb`` (which event
 the plugin discourse-solved, and real deliveries recorded at the Fedora project.
 
 **Ids.** Discourse counts from 1 in every installation, so each id begins with the instance: HOST is its host name,
-with a port that is not its scheme's and a folder where it has them. Topics are ``HOST:t:123``, posts ``HOST:p:456``,
+with a port that is not its scheme's and a folder where it has them (``shared.discourse``, which sign-in uses as well,
+for a member's id must be the same by either way). Topics are ``HOST:t:123``, posts ``HOST:p:456``,
 users ``HOST:u:7``, likes ``HOST:l:POST:GIVER`` (a like's identity is post and giver). The source is
 ``/discourse/HOST``.
 
@@ -43,11 +44,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from services.topics.discourse.categories import Categories, Place
 from shared.contracts.codec import MAX_AHEAD
 from shared.contracts.types import EPOCH
+from shared.discourse import Discourse
 
 REGULAR, MODERATOR_ACTION, SMALL_ACTION, WHISPER = 1, 2, 3, 4
 Envelope = dict[str, Any]
@@ -265,29 +266,17 @@ class Post:
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,198}[a-z0-9])?")
-_FOLDER = re.compile(r"(?:/[A-Za-z0-9._~-]{1,50}){0,2}")
-_PORTS = {"http": 80, "https": 443}
 _LOCALE = re.compile(r"[A-Za-z0-9-]{1,35}")
 
 
-class Instance:
+class Instance(Discourse):
     """One Discourse: its ids and its envelopes. Raises Unreadable where the address is not one."""
 
     def __init__(self, address: str) -> None:
         try:
-            parts = urlsplit(address.strip())
-            host, port = (parts.hostname or "").lower().rstrip("."), parts.port
-        except ValueError:
-            raise Unreadable("instance: a base URL is needed") from None
-        folder = parts.path.rstrip("/")
-        usual = parts.scheme in _PORTS and _HOST.fullmatch(host) and _FOLDER.fullmatch(folder)
-        if not usual or parts.username is not None or parts.query or parts.fragment:
-            raise Unreadable("instance: a base URL is needed")
-        where = host + (f":{port}" if port and port != _PORTS[parts.scheme] else "")
-        self.place = where + folder
-        """HOST of every id."""
-        self.url = f"{parts.scheme}://{self.place}"
+            super().__init__(address)
+        except ValueError as error:
+            raise Unreadable(f"instance: {error}") from None
         self.source = f"/discourse/{self.place}"
 
     def topic(self, number: int) -> str:
@@ -297,10 +286,6 @@ class Instance:
     def post(self, number: int) -> str:
         """A reply's id."""
         return f"{self.place}:p:{number}"
-
-    def user(self, number: int) -> str:
-        """A member's id."""
-        return f"{self.place}:u:{number}"
 
     def like(self, post: int, giver: int) -> str:
         """A like's id."""

@@ -61,7 +61,7 @@ FROM happened AS h LEFT JOIN alias AS a ON a.what = 'member' AND a.id = h.member
 ORDER BY at, h.what LIMIT 200;
 
 -- name: page
--- $1 waiting and not due, $2 breached, $3 answered; the rest narrows. Ordered and continued by (due_at, topic_id).
+-- {state} as asked; the rest narrows. Ordered and continued by (due_at, topic_id).
 SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
     s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
     coalesce(a.root, c.member_id) AS claimed_by, c.until, now() AS now
@@ -73,6 +73,52 @@ WHERE {state}
     AND ($2::text IS NULL OR s.language = $2)
     AND ($3::text IS NULL OR s.tags ? $3)
     AND ($4::text IS NULL OR coalesce(a.root, c.member_id) = $4)
-    AND ($5::timestamptz IS NULL OR (s.due_at, s.topic_id) > ($5, $6::text))
+    AND (NOT $5::boolean OR c.member_id IS NULL)
+    AND ($6::timestamptz IS NULL OR (s.due_at, s.topic_id) > ($6, $7::text))
 ORDER BY s.due_at, s.topic_id
-LIMIT $7;
+LIMIT $8;
+
+-- name: waiting_counts
+-- How many wait, and how many of them too long, by space and language.
+SELECT space, language, count(*) AS waiting, count(*) FILTER (WHERE due_at < now()) AS breached, min(due_at) FILTER (
+    WHERE due_at >= now()
+) AS next_due
+FROM topic_state WHERE waiting
+GROUP BY space, language;
+
+-- name: asked
+-- The questions behind a point of the report: created in [$1, $2), in a space, in a language, with an outcome.
+SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
+    s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
+    NULL AS claimed_by, NULL AS until, now() AS now
+FROM topic_state AS s
+WHERE s.known AND s.visible AND s.kind = 'question'
+    AND s.created_at >= $1 AND s.created_at < $2
+    AND ($3::text IS NULL OR s.space = $3)
+    AND ($4::text IS NULL OR s.language = $4)
+    AND CASE $5::text
+        WHEN 'met' THEN s.response_us <= s.target_us
+        WHEN 'missed' THEN s.response_us > s.target_us OR (s.response_us IS NULL AND s.due_at < now())
+        WHEN 'pending' THEN s.response_us IS NULL AND s.due_at >= now()
+        ELSE true
+    END
+    AND ($6::timestamptz IS NULL OR (s.created_at, s.topic_id) > ($6, $7::text))
+ORDER BY s.created_at, s.topic_id
+LIMIT $8;
+
+-- name: search
+-- By id, or by the beginnings of the title's words; the latest first.
+SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
+    s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
+    NULL AS claimed_by, NULL AS until, now() AS now
+FROM topic_state AS s
+WHERE s.known AND s.visible AND s.topic_id IN (
+    SELECT coalesce((SELECT root FROM alias WHERE what = 'topic' AND id = $1), $1)
+    UNION ALL
+    (SELECT topic_id FROM topic WHERE to_tsvector('simple', coalesce(title, '')) @@ to_tsquery('simple', $2) LIMIT 2000)
+)
+ORDER BY (s.topic_id = $1) DESC, s.created_at DESC, s.topic_id
+LIMIT $3;
+
+-- name: names
+SELECT member_id, name FROM member WHERE member_id = ANY($1::text[]) AND name IS NOT NULL;

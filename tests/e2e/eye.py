@@ -1,0 +1,98 @@
+"""Looks at pages in Debian's Chromium as a reader would: light and dark, narrow and wide, and with axe-core.
+
+With STARS_SCREENSHOTS set to a folder every look leaves its picture there.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Page, Playwright
+
+from tests.e2e.site import Site
+
+AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text(encoding="utf-8")
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+THEMES = ("light", "dark")
+WIDTHS = (1440, 390)
+
+
+async def open_browser(playwright: Playwright) -> Browser:
+    """A headless Chromium."""
+    return await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+
+
+class Eye:
+    """A browser on an installation."""
+
+    def __init__(self, browser: Browser, site: Site) -> None:
+        self._browser, self.site = browser, site
+
+    @asynccontextmanager
+    async def open(
+        self,
+        path: str,
+        *,
+        roles: Iterable[str] = (),
+        member: str | None = None,
+        expected: int = 200,
+        prepare: Callable[[BrowserContext], Awaitable[None]] | None = None,
+        allowed: str = "(?!)",
+        settled: bool = True,
+    ) -> AsyncIterator[Page]:
+        """A page that has come to rest. What the browser complained about by the end fails, unless ALLOWED says so."""
+        headers = self.site.bearer(*roles, member=member) if member or list(roles) else {}
+        context = await self._browser.new_context(
+            base_url=self.site.url, viewport={"width": WIDTHS[0], "height": 900}, extra_http_headers=headers
+        )
+        try:
+            page = await context.new_page()
+            complaints: list[str] = []
+            page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            if prepare is not None:
+                await prepare(context)
+            answer = await page.goto(path)
+            assert answer is not None
+            assert answer.status == expected, f"{path} answered {answer.status}"
+            if settled:
+                await page.wait_for_load_state("networkidle")
+            yield page
+            # A page that is an error on purpose is one in the console as well.
+            pattern = f"status of {expected}|{allowed}" if expected >= 400 else allowed
+            found = [text for text in complaints if not re.search(pattern, text)]
+            assert not found, f"{path}: {found}"
+        finally:
+            await context.close()
+
+    async def look(self, path: str, name: str, **how: Any) -> None:
+        """Look at a page in each theme and width: nothing overflows, and axe-core finds nothing."""
+        async with self.open(path, **how) as page:
+            for theme in THEMES:
+                await page.emulate_media(color_scheme=theme)
+                for width in WIDTHS:
+                    await page.set_viewport_size({"width": width, "height": 900})
+                    await page.wait_for_timeout(100)  # charts are drawn again
+                    await check(page, f"{name}-{theme}-{width}")
+
+
+async def check(page: Page, name: str) -> None:
+    """What holds for every page, in whatever state it is."""
+    if folder := os.environ.get("STARS_SCREENSHOTS"):
+        await page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{name}: {wide} pixels stick out to the right"
+    await page.evaluate(AXE)
+    found: Mapping[str, Any] = await page.evaluate("axe.run()")
+    violations = [
+        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
+        for one in found["violations"]
+    ]
+    assert not violations, f"{name}:\n" + "\n".join(violations)
