@@ -1,4 +1,4 @@
-"""``python -m tests.load [throughput|report|latency|import|pages|all] [--quick]``: speed, measured on this machine.
+"""``python -m tests.load [SCENARIO|all] [--quick]``: speed, measured on this machine.
 
 Everything runs on embedded Kafka and PostgreSQL of its own, on 127.0.0.1, in a temporary folder, and ends by itself.
 """
@@ -19,11 +19,12 @@ from tests.load.latency import latency
 from tests.load.pages import pages
 from tests.load.report import report
 from tests.load.stage import Bystanders
-from tests.load.throughput import throughput
+from tests.load.throughput import ledger, throughput
 
 Scenario = Callable[[bool], Coroutine[Any, Any, list[Line]]]
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput,
+    "ledger": ledger,
     "report": report,
     "latency": latency,
     "import": history,

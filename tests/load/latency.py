@@ -29,7 +29,7 @@ async def latency(quick: bool) -> list[Line]:
     """Measure, print, and return the README's lines."""
     seconds = 8.0 if quick else 30.0
     async with stage() as place:
-        dsn = await place.topics_database("latency")
+        dsn = await place.service_database("latency", "topics")
         async with place.program("topics", stars("run", "topics", "--port", "0"), dsn) as program:
             url, token = await program.ready(), place.token(Role.FORUM)
             with_load = ["--rate", str(RATE), "--batch", str(IN_A_BATCH), "--seconds", str(seconds + 2 * WARM_SECONDS)]
