@@ -29,6 +29,9 @@ FLOOD, REST, LONGEST_REST = 1000, 3.0, 1.5
 """After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
 member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
 
+EBB_SECONDS = 0.1
+"""Where this process has written nothing for so long, the flood is over."""
+
 FORGET_SECONDS = 60.0
 MOST_NAMED = 200
 """Of more members than these a watcher is told only that the board changed."""
@@ -103,9 +106,17 @@ class Projector:
                 forgotten = now
             if folded < BATCH:
                 if folded >= FLOOD:
-                    await asyncio.sleep(min(REST * (now - started), LONGEST_REST))
+                    await self._rest(min(REST * (now - started), LONGEST_REST))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        """Rest while the flood goes on."""
+        end = time.monotonic() + seconds
+        with contextlib.suppress(TimeoutError):
+            while time.monotonic() < end:
+                self.wake.clear()
+                await asyncio.wait_for(self.wake.wait(), EBB_SECONDS)
 
     async def fold(self, connection: Any) -> int:
         """Fold what waits, at most BATCH postings. Returns how many there were."""
