@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tests.load.boards import boards
 from tests.load.figures import Line, markdown
 from tests.load.history import history
+from tests.load.kudos import kudos
 from tests.load.latency import latency
 from tests.load.pages import pages
 from tests.load.report import report
@@ -25,8 +27,10 @@ Scenario = Callable[[bool], Coroutine[Any, Any, list[Line]]]
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput,
     "ledger": ledger,
+    "boards": boards,
     "report": report,
     "latency": latency,
+    "kudos": kudos,
     "import": history,
     "pages": pages,
 }

@@ -1,7 +1,11 @@
 -- What is read of facts is read by key, a bounded number of rows for each part that was touched.
 
 -- name: epochs
-SELECT current, shadow, EXISTS (SELECT FROM star_change) AS somebody_was_star FROM epoch;
+SELECT current, shadow, EXISTS (SELECT FROM star_change) AS somebody_was_star, (
+    SELECT json_agg(json_build_object('rule_set', rule_set, 'version', version, 'from', nullif(from_at, '-infinity'),
+        'rules', rules, 'rewriting', rewriting) ORDER BY version) FROM rule_version
+) AS versions
+FROM epoch;
 
 -- name: rule_versions
 SELECT rule_set, version, nullif(from_at, '-infinity') AS from_at, rules, rewriting FROM rule_version ORDER BY version;

@@ -66,13 +66,18 @@ RETURNING new.topic_id, old.into_topic_id AS left_topic_id, new.into_topic_id,
     new.into_topic_id IS DISTINCT FROM old.into_topic_id AS relinked;
 
 -- name: fold_replies
+-- $12: replies of which nothing is said, and whose rows are to be held.
 INSERT INTO reply AS r (
     reply_id, topic_stamp, topic_id, posted_stamp, posted_at, author_id, author_kind, visibility, backfill,
     deleted_at, restored_at
 )
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
-    $9::boolean[], $10::timestamptz[], $11::timestamptz[]
+SELECT * FROM (
+    SELECT * FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+        $9::boolean[], $10::timestamptz[], $11::timestamptz[]
+    )
+    UNION ALL
+    SELECT reply_id, '', NULL, '', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM unnest($12::text[]) AS held (reply_id)
 ) AS given (reply_id)
 ORDER BY given.reply_id
 ON CONFLICT (reply_id) DO UPDATE SET
