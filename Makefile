@@ -43,7 +43,7 @@ format: setup ## mend the style
 	@$(BIN)/ruff check --fix .
 
 chaos: setup ## the long fault tests: many kills, restarts and rebalances
-	@$(BIN)/python -m pytest tests/chaos --chaos-rounds 10
+	@$(BIN)/python -m pytest tests/chaos tests/integration/test_ledger_life.py --chaos-rounds 10
 
 bench: setup ## speed, side by side with a plain baseline and the floor
 	@$(BIN)/python -m tests.load

@@ -80,6 +80,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
         demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
 
         async def announce(url: str) -> None:
+            settings.listens_at(url)
             while any([await service.problems() for service in built]):
                 await asyncio.sleep(0.1)
             if demo:
@@ -103,7 +104,6 @@ async def _serve_and(work: Callable[[str], Coroutine[Any, Any, None]], app: ASGI
             serving.cancel()
 
     def listening(url: str) -> None:
-        settings.listens_at(url)
         working.append(asyncio.get_running_loop().create_task(work(url)))
         working[0].add_done_callback(ended)
 

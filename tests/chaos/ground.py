@@ -24,6 +24,7 @@ from shared.postgres.pool import connect
 from tests.infrastructure import FAST, ROOT
 
 SERVICE = "topics"
+LEADERBOARD = "leaderboard"
 ERASURE_KEY = b"the key of the chaos tests, and of nothing else"
 PARTITIONS = 6
 STARS = Path(sys.executable).with_name("stars")
@@ -33,8 +34,8 @@ READY_SECONDS = 60.0
 class Replica:
     """One ``stars run SERVICE``, which can be killed, frozen and started again."""
 
-    def __init__(self, name: str, environment: dict[str, str], folder: Path, service: str = SERVICE) -> None:
-        self.name, self.log, self._service = name, folder / f"{name}.log", service
+    def __init__(self, name: str, service: str, environment: dict[str, str], folder: Path) -> None:
+        self.name, self.service, self.log = name, service, folder / f"{service}-{name}.log"
         self._environment, self._port = environment, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +47,7 @@ class Replica:
     def start(self, **settings: str) -> None:
         """Start it, with these settings besides, without waiting for anything. It dies with us."""
         assert not self.runs
-        command = [str(STARS), "run", self._service, "--port", str(self._port)]
+        command = [str(STARS), "run", self.service, "--port", str(self._port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 guarded(command),
@@ -85,7 +86,7 @@ class Replica:
         try:
             async with httpx.AsyncClient(timeout=3) as client:
                 answer = await client.get(f"http://127.0.0.1:{self._port}/readyz")
-            found: list[str] = answer.json()["problems"][self._service]
+            found: list[str] = answer.json()["problems"][self.service]
             return found
         except (httpx.HTTPError, ValueError, KeyError) as error:
             return [f"no answer: {type(error).__name__}"]
@@ -124,8 +125,7 @@ class Replica:
 class Ground:
     """Kafka, PostgreSQL and the replicas. Start it in the thread that lives as long as it shall."""
 
-    def __init__(self, service: str = SERVICE) -> None:
-        self._service, self._group = service, f"constellation-{service}"
+    def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="stars-chaos-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
         fsync = os.environ.get("STARS_TEST_FSYNC") == "1"
@@ -133,7 +133,7 @@ class Ground:
         self.postgres = EmbeddedPostgres(self.folder, {} if fsync else FAST)
         self.servers, self.dsn = "", ""
         self.environment: dict[str, str] = {}
-        self._replicas: dict[str, Replica] = {}
+        self._replicas: dict[tuple[str, str], Replica] = {}
 
     async def start(self) -> None:
         """Start Kafka and PostgreSQL and migrate. Raises InfrastructureError where they cannot be had."""
@@ -149,7 +149,7 @@ class Ground:
             # So small that whatever breaks, breaks in the middle of some.
             "STARS_BATCH_RECORDS": "15",
         }
-        status, said = await self.stars("migrate", self._service)
+        status, said = await self.stars("migrate", SERVICE)
         assert status == 0, said
 
     async def stop(self) -> None:
@@ -160,15 +160,15 @@ class Ground:
         self.postgres.kill()
         await asyncio.to_thread(self._temporary.cleanup)
 
-    def replica(self, name: str = "first") -> Replica:
-        """A replica by its name; it may not run yet."""
-        if name not in self._replicas:
-            self._replicas[name] = Replica(name, self.environment, self.folder, self._service)
-        return self._replicas[name]
+    def replica(self, name: str = "first", service: str = SERVICE) -> Replica:
+        """A replica of a service by its name; it may not run yet."""
+        if (service, name) not in self._replicas:
+            self._replicas[service, name] = Replica(name, service, self.environment, self.folder)
+        return self._replicas[service, name]
 
-    def running(self) -> list[Replica]:
-        """The replicas that run."""
-        return [replica for replica in self._replicas.values() if replica.runs]
+    def running(self, service: str = SERVICE) -> list[Replica]:
+        """The replicas of a service that run."""
+        return [replica for replica in self._replicas.values() if replica.service == service and replica.runs]
 
     async def stars(self, *arguments: str) -> tuple[int, str]:
         """Run a command of ours; its exit status and what it said."""
@@ -183,31 +183,32 @@ class Ground:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode(errors="replace")
 
-    async def connect(self) -> asyncpg.Connection:
-        """A connection as the service has them."""
-        return await connect(self.dsn, self._service)
+    async def connect(self, service: str = SERVICE) -> asyncpg.Connection:
+        """A connection as a service has them."""
+        return await connect(self.dsn, service)
 
-    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Rows of the service's schema."""
-        connection = await self.connect()
+    async def fetch(self, query: str, *arguments: Any, service: str = SERVICE) -> list[Any]:
+        """Rows of a service's schema."""
+        connection = await self.connect(service)
         try:
             return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
 
-    async def bury(self) -> None:
-        """Let Kafka forget the members of the group that are dead, as it would by itself after ten seconds.
+    async def bury(self, service: str = SERVICE) -> None:
+        """Let Kafka forget the members of a service's group that are dead, as it would by itself after ten seconds.
 
-        So more kills fit into a minute. Only while no replica runs.
+        So more kills fit into a minute. Only while no replica of it runs.
         """
-        assert not self.running()
+        assert not self.running(service)
+        name = f"constellation-{service}"
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
         await admin.start()
         try:
-            for response in await admin.describe_consumer_groups([self._group]):
+            for response in await admin.describe_consumer_groups([name]):
                 for group in response.to_object()["groups"]:
                     for member in group["members"]:
-                        await admin._send_request(LeaveGroupRequest(self._group, member["member_id"]))
+                        await admin._send_request(LeaveGroupRequest(name, member["member_id"]))
         finally:
             await admin.close()
 

@@ -19,6 +19,7 @@ from shared.messaging.kafka import ensure_streams
 from tests.chaos.ground import PARTITIONS, Ground, until
 from tests.smtp import Server, smtp_server
 
+NOTIFIER = "notifier"
 MESSAGES, KILLS = 500, 3
 """Of one round."""
 
@@ -26,9 +27,11 @@ MESSAGES, KILLS = 500, 3
 @pytest.fixture
 async def ground() -> AsyncIterator[Ground]:
     """A Kafka and a PostgreSQL with the notifier's schema."""
-    ground = Ground("notifier")
+    ground = Ground()
     try:
         await ground.start()
+        status, said = await ground.stars("migrate", NOTIFIER)
+        assert status == 0, said
     except InfrastructureError as error:
         await ground.stop()
         pytest.skip(f"chaos needs an embedded Kafka and PostgreSQL of its own: {error}")
@@ -99,7 +102,7 @@ async def test_two_replicas_that_are_killed_again_and_again_lose_nothing_and_rep
             "STARS_BATCH_RECORDS": "100",
         }
         await publish(ground, count)
-        replicas = [ground.replica(name) for name in ("first", "second")]
+        replicas = [ground.replica(name, NOTIFIER) for name in ("first", "second")]
         for replica in replicas:
             replica.start()
         in_sending: list[int] = []
@@ -113,7 +116,7 @@ async def test_two_replicas_that_are_killed_again_and_again_lose_nothing_and_rep
             await asyncio.sleep(rng.uniform(0, 0.3))
             victim = rng.choice(replicas)
             victim.kill()
-            rows = await ground.fetch("SELECT count(*) AS n FROM delivery WHERE state = 'sending'")
+            rows = await ground.fetch("SELECT count(*) AS n FROM delivery WHERE state = 'sending'", service=NOTIFIER)
             in_sending.append(rows[0]["n"])
             if rng.random() < 0.5:
                 await asyncio.sleep(rng.uniform(0, 1))
@@ -122,7 +125,8 @@ async def test_two_replicas_that_are_killed_again_and_again_lose_nothing_and_rep
         async def over() -> bool:
             rows = await ground.fetch(
                 "SELECT count(*) FILTER (WHERE state IN ('accepted', 'unknown')) AS over, count(*) AS all"
-                " FROM delivery WHERE channel = 'email'"
+                " FROM delivery WHERE channel = 'email'",
+                service=NOTIFIER,
             )
             return bool(rows[0]["over"] == rows[0]["all"] == count)
 
@@ -133,7 +137,8 @@ async def test_two_replicas_that_are_killed_again_and_again_lose_nothing_and_rep
         mails = received(server)
         deliveries = await ground.fetch(
             "SELECT d.delivery_id, d.member_id, d.state, d.history, n.category FROM delivery AS d"
-            " JOIN notification AS n USING (notification_id) WHERE d.channel = 'email'"
+            " JOIN notification AS n USING (notification_id) WHERE d.channel = 'email'",
+            service=NOTIFIER,
         )
     assert sorted(row["member_id"] for row in deliveries) == sorted(f"m{n}" for n in range(count))
     lost = duplicates = unknown = 0
