@@ -9,10 +9,15 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Item, Answer]):
-    """Hands items that several tasks give it to ``write``, many at once, and each task its own answer."""
+    """Hands items that several tasks give it to ``write``, many at once, and each task its own answer.
 
-    def __init__(self, write: Callable[[list[Item]], Awaitable[list[Answer]]], most: int = 500) -> None:
-        self._write, self._most = write, most
+    ``linger``: seconds that an item waits for others, so that batches are not of one.
+    """
+
+    def __init__(
+        self, write: Callable[[list[Item]], Awaitable[list[Answer]]], most: int = 500, linger: float = 0.0
+    ) -> None:
+        self._write, self._most, self._linger = write, most, linger
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -35,9 +40,8 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        # Whoever is ready at this very moment comes along.
-        await asyncio.sleep(0)
         while self._waiting:
+            await asyncio.sleep(self._linger)
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 answers = await self._write([item for item, _ in batch])

@@ -75,8 +75,8 @@ class Pipeline:
         self._pool, self._outbox, self._channels, self._lease, self._luck = pool, outbox, channels, lease, luck
         self._in_hand: dict[tuple[int, int], tuple[float, Ready]] = {}
         self._bells = {(c.name, urgent): asyncio.Event() for c in channels for urgent in (True, False)}
-        self._begin: Batcher[Ready, bool] = Batcher(self._write_sending)
-        self._finish: Batcher[_Result, None] = Batcher(self._write_results)
+        self._begin: Batcher[Ready, bool] = Batcher(self._write_sending, linger=0.001)
+        self._finish: Batcher[_Result, None] = Batcher(self._write_results, linger=0.01)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -349,8 +349,7 @@ class Pipeline:
         by_id = {ready.delivery_id: (ready, outcome) for ready, outcome in batch}
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
-            await connection.execute(FACTS_SQL.share_lock)
-            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            now: datetime = await connection.fetchval(SQL.lock_and_look)
             rows = [
                 _result(ready, outcome, now, self._luck())
                 for ready, outcome in sorted(by_id.values(), key=lambda pair: pair[0].delivery_id)

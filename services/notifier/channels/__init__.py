@@ -1,11 +1,13 @@
 """Channels: how a notification reaches a member. Adding one is one file with a class like ``Channel`` in it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from services.notifier.rules import Category, Recipient
+from shared.observability import SpanKind, span
 
 
 @dataclass(slots=True)
@@ -71,6 +73,13 @@ class StoredMail:
     subject: str
     raw: bytes
     named: list[str]
+
+
+def traced(channel: str, ready: Ready, provider: str) -> AbstractContextManager[Any]:
+    """A span of the trace that the event came with, up to the provider's reply; none where there is no trace."""
+    if ready.traceparent is None:
+        return nullcontext()
+    return span(f"{channel} send", ready.traceparent, SpanKind.CLIENT, {"server.address": provider})
 
 
 class Attempts(Protocol):

@@ -32,9 +32,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.notifier.breaker import Breaker
-from services.notifier.channels import Attempts, Outcome, Ready
+from services.notifier.channels import Attempts, Outcome, Ready, traced
 from services.notifier.mail import Composer, push_payload
-from shared.observability import SpanKind, span
 from shared.postgres import Pool, Queries
 
 log = logging.getLogger(__name__)
@@ -259,7 +258,7 @@ class PushChannel:
         if not await attempts.begin(ready):
             return None
         breaker.probe(now)
-        with span("push send", ready.traceparent, SpanKind.CLIENT, {"server.address": origin}):
+        with traced("push", ready, origin):
             outcome = await self._post(ready, row, origin, breaker, body)
             if outcome.reason == "413":
                 # Once more with the title alone.

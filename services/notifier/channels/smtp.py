@@ -21,9 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiosmtplib
 
 from services.notifier.breaker import Breaker
-from services.notifier.channels import Attempts, Outcome, Ready
+from services.notifier.channels import Attempts, Outcome, Ready, traced
 from services.notifier.mail import Composer, Mail, NotAnAddress
-from shared.observability import SpanKind, span
 
 log = logging.getLogger(__name__)
 
@@ -449,7 +448,7 @@ class SmtpChannel:
             return None
         if not await attempts.begin(ready):
             return session
-        with span("email send", ready.traceparent, SpanKind.CLIENT, {"messaging.system": "smtp"}):
+        with traced("email", ready, provider.account.name):
             try:
                 session, phase, reply = await self._try(provider, session, mail, fresh)
             except MaybeSent as error:

@@ -106,6 +106,10 @@ WHERE d.delivery_id = given.delivery_id AND d.fence = given.fence AND d.state = 
     AND d.lease_until > clock_timestamp()
 RETURNING d.delivery_id;
 
+-- name: lock_and_look
+-- The facts' shared lock, and what time it is.
+SELECT clock_timestamp() FROM (SELECT pg_advisory_xact_lock_shared(4829119, hashtext(current_schema))) AS locked;
+
 -- name: write_results
 -- Only the fence counts: what is known is better than what the sweeper had to suppose meanwhile.
 UPDATE delivery AS d SET state = given.state, reason = given.reason, due_at = given.due_at, attempts = given.attempts,
