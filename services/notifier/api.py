@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from services.notifier import bounces
@@ -22,12 +22,9 @@ from shared.contracts.notifier import LocalTime
 from shared.contracts.types import NO_NUL, Email, Id, Instant, Label, Language
 from shared.runtime import Runtime
 from shared.web import Cursor, Limit, Principal, Problem, Role, require
+from shared.web.parameters import BLANK_IS_ABSENT, Word
 
 MOST_SUBSCRIPTIONS = 20
-
-
-def _blank_is_absent(value: Any) -> Any:
-    return None if value == "" else value
 
 
 def _zone(value: str) -> str:
@@ -50,17 +47,14 @@ def _base64url(value: str) -> str:
     return value
 
 
-Word = Annotated[
-    Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)] | None, BeforeValidator(_blank_is_absent), Query()
-]
 State = Annotated[
     Literal["pending", "leased", "sending", "accepted", "retry", "unknown", "bounced", "suppressed", "skipped", "dead"]
     | None,
-    BeforeValidator(_blank_is_absent),
+    BLANK_IS_ABSENT,
     Query(),
 ]
-ChannelWord = Annotated[Literal["email", "push", "inbox"] | None, BeforeValidator(_blank_is_absent), Query()]
-Yes = Annotated[bool | None, BeforeValidator(_blank_is_absent), Query()]
+ChannelWord = Annotated[Literal["email", "push", "inbox"] | None, BLANK_IS_ABSENT, Query()]
+Yes = Annotated[bool | None, BLANK_IS_ABSENT, Query()]
 Zone = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL), AfterValidator(_zone)]
 CategoryName = Annotated[str, StringConstraints(max_length=50), AfterValidator(_choosable)]
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]

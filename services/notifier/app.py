@@ -7,7 +7,7 @@ from datetime import timedelta
 from email.utils import parseaddr
 from pathlib import Path
 
-from services.notifier import api
+from services.notifier import api, pages
 from services.notifier.channels import Channel
 from services.notifier.channels.mailbox import MailboxChannel
 from services.notifier.channels.push import Guard, PushChannel
@@ -100,6 +100,7 @@ def build(
     if http:
         desk = Desk(runtime.pool, runtime.outbox, facts)
         app.include_router(api.router(runtime, preferences, contacts, inbox, desk, signing, guard))
+        app.include_router(pages.router(runtime, preferences, contacts, inbox, desk, signing, composer))
         app.include_router(links(signing, preferences, contacts))
 
     @asynccontextmanager
@@ -108,7 +109,7 @@ def build(
         async with runtime.running(
             STREAMS,
             consumer.apply if worker else None,
-            [*([pipeline, jobs, clock, providers] if worker else []), *([inbox.keep_up] if http else [])],
+            [pipeline, jobs, clock, providers] if worker else [],
         ):
             yield
 

@@ -116,6 +116,10 @@ class Desk:
         """How each provider does, and what waits for each channel."""
         return [dict(row) for row in await self._pool.fetch(SQL.providers)]
 
+    async def waiting(self) -> dict[str, int]:
+        """How many deliveries wait for each channel, counted up to a thousand."""
+        return {row["channel"]: row["waiting"] for row in await self._pool.fetch(SQL.waiting)}
+
     async def mails(self, member: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """The local mailbox, latest first."""
         [after] = decode_cursor(cursor, int) if cursor is not None else [None]

@@ -39,7 +39,8 @@ const one = (n) => pool.sendMail({ envelope: { from: `b${n}@stars.example`, to: 
   await Promise.all([...Array(+count).keys()].map(one));
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
   const used = process.cpuUsage();
-  console.log(JSON.stringify({ rate: count / seconds, cpu: (used.user + used.system) / 1e6, rss: process.memoryUsage().rss / 1e6 }));
+  const cpu = (used.user + used.system) / 1e6, rss = process.memoryUsage().rss / 1e6;
+  console.log(JSON.stringify({ rate: count / seconds, cpu, rss }));
   pool.close();
 })();
 """
@@ -254,8 +255,26 @@ def sample() -> bytes:
     now = datetime.now(UTC)
     composer = Composer(Tokens({1: b"k" * 32}), lambda: "https://stars.example", "Stars <stars@stars.example>")
     recipient = Recipient("m1", ZoneInfo("UTC"), email="m1@mail.example")
+    data = {"board": "everyone", "kind": "entered-top-10"}
     ready = Ready(
-        1, 1, 1, "m1", "email", 0, CATEGORIES["milestone"], "milestone", {"board": "everyone", "kind": "entered-top-10"},
-        now, None, None, None, recipient, 0, now + timedelta(days=1), now, None, "m1@mail.example",
-    )  # fmt: skip
+        delivery_id=1,
+        fence=1,
+        notification_id=1,
+        member_id="m1",
+        channel="email",
+        target=0,
+        category=CATEGORIES["milestone"],
+        what="milestone",
+        data=data,
+        at=now,
+        topic_id=None,
+        actor_id=None,
+        actor_name=None,
+        recipient=recipient,
+        attempts=0,
+        expires_at=now + timedelta(days=1),
+        made_at=now,
+        traceparent=None,
+        address="m1@mail.example",
+    )
     return composer.mail(ready).raw

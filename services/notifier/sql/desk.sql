@@ -67,3 +67,11 @@ ORDER BY mail_id DESC LIMIT $3;
 
 -- name: mail
 SELECT mail_id, delivery_id, member_id, address, subject, category, sent_at, raw FROM mail WHERE mail_id = $1;
+
+-- name: waiting
+SELECT c.channel, (
+    SELECT count(*)::int FROM (
+        SELECT FROM delivery AS d WHERE d.channel = c.channel AND d.state IN ('pending', 'retry') LIMIT 1000
+    ) AS counted
+) AS waiting
+FROM (VALUES ('email'), ('push')) AS c (channel);

@@ -18,18 +18,6 @@ SELECT count(*)::int FROM (
     LIMIT $2
 ) AS counted;
 
--- name: unread_of_many
-SELECT g.member_id, (
-    SELECT count(*)::int FROM (
-        SELECT FROM notification AS n
-        WHERE n.member_id IN (
-            SELECT g.member_id UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = g.member_id
-        ) AND n.in_inbox AND n.read_at IS NULL
-        LIMIT $2
-    ) AS counted
-) AS unread
-FROM unnest($1::text[]) AS g (member_id);
-
 -- name: mark
 UPDATE notification SET read_at = CASE WHEN $2 THEN coalesce(read_at, now()) END
 WHERE notification_id = ANY($3::bigint[])
@@ -39,3 +27,31 @@ WHERE notification_id = ANY($3::bigint[])
 UPDATE notification SET read_at = CASE WHEN $2 THEN now() END
 WHERE member_id IN (SELECT $1::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $1)
     AND in_inbox AND (read_at IS NULL) = $2;
+
+-- name: line
+SELECT n.notification_id, n.what, n.topic_id, n.data, t.title, t.url, actor.name AS actor_name
+FROM notification AS n
+LEFT JOIN topic AS t ON t.topic_id = n.topic_id
+LEFT JOIN member AS actor ON actor.member_id = n.actor_id
+WHERE n.notification_id = $2
+    AND n.member_id IN (SELECT $1::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $1);
+
+-- name: lately
+-- What a member was told of in the last week, whatever became of it.
+SELECT n.notification_id, n.category, n.what, n.topic_id, n.actor_id, n.data, n.at, n.expires_at, t.title, t.url,
+    actor.name AS actor_name
+FROM notification AS n
+LEFT JOIN topic AS t ON t.topic_id = n.topic_id
+LEFT JOIN member AS actor ON actor.member_id = n.actor_id
+WHERE n.member_id IN (SELECT $1::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $1)
+    AND n.at > now() - interval '7 days' AND n.category <> ALL($2::text[])
+ORDER BY n.at DESC LIMIT $3;
+
+-- name: latest_of_kind
+SELECT n.notification_id, n.member_id, n.category, n.what, n.topic_id, n.actor_id, n.data, n.at, n.expires_at, n.made_at,
+    t.title, t.url, actor.name AS actor_name
+FROM notification AS n
+LEFT JOIN topic AS t ON t.topic_id = n.topic_id
+LEFT JOIN member AS actor ON actor.member_id = n.actor_id
+WHERE n.what = $1
+ORDER BY n.notification_id DESC LIMIT 1;
