@@ -20,7 +20,7 @@ from tests.chaos.ground import PARTITIONS, Ground, until
 from tests.smtp import Server, smtp_server
 
 NOTIFIER = "notifier"
-MESSAGES, KILLS = 500, 3
+MESSAGES, KILLS = 500, 2
 """Of one round."""
 
 
