@@ -59,7 +59,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
     configure_traces(settings)
     # Errors of what is started in this process are said by it; its steps are for whoever looks for them.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    embedded = settings.postgres is None
+    embedded = not any(settings.postgres_of(name) for name in services.NAMES)
     async with infrastructure(settings, instance.folder, _say) as found:
         settings = settings.model_copy(
             update={

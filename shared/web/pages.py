@@ -43,6 +43,7 @@ class Link:
 SECTIONS = (
     Link("questions", "Questions", "/topics/", "message-circle-question-mark"),
     Link("promise", "Promise", "/topics/promise", "target"),
+    Link("leaderboard", "Leaderboard", "/leaderboard/", "trophy"),
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
 
@@ -130,6 +131,7 @@ class Pages:
             day=formats.day,
             initials=formats.initials,
             web_address=formats.web_address,
+            capitalize_first=lambda text: text[:1].upper() + text[1:],
             path=lambda text: quote(str(text), safe=""),
         )
 

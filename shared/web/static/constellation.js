@@ -108,6 +108,27 @@
   }
   setInterval(tick, 15000);
 
+  // --- what a stream of events keeps fresh --------------------------------------------------------------------------
+  // The place asks again for itself, by htmx, when its stream says that something changed.
+  const streams = new Map();
+  function listen() {
+    for (const [place, stream] of streams) if (!place.isConnected) { stream.close(); streams.delete(place); }
+    for (const place of all("[data-live]")) {
+      if (streams.has(place)) continue;
+      const stream = new EventSource(place.dataset.live);
+      const again = () => window.htmx?.trigger(place, "again");
+      stream.addEventListener("changed", again);
+      stream.addEventListener("reload", again);
+      streams.set(place, stream);
+    }
+  }
+  // A tab that nobody looks at holds no connection: browsers allow six of them to a host.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) { listen(); return; }
+    for (const stream of streams.values()) stream.close();
+    streams.clear();
+  });
+
   // --- keyboard --------------------------------------------------------------------------------------------------
   const rows = () => all("[data-rows] > li");
   function choose(step) {
@@ -208,7 +229,7 @@
           const { idx, left } = plot.cursor;
           tip.hidden = idx == null || left < 0;
           if (tip.hidden) return;
-          const lines = given.series.filter((one) => one.label).map((one) => `${one.label}: ${say(one.values[idx])}`);
+          const lines = given.series.filter((one) => one.label).map((one) => `${one.label}: ${say((one.shown ?? one.values)[idx])}`);
           tip.textContent = [given.names?.[idx] ?? dated(given.x[idx]), ...lines, ...(given.notes?.[idx] ? [given.notes[idx]] : [])].join("\n");
           const right = left > place.clientWidth / 2;
           tip.style.left = right ? "" : `${left + plot.over.offsetLeft + 12}px`;
@@ -233,6 +254,7 @@
 
   // --- beginning, and whatever htmx brings in ----------------------------------------------------------------------
   function begin(scope) {
+    listen();
     const charts = all("[data-chart]", scope).filter((figure) => !drawn.has(figure));
     if (charts.length && window.uPlot) document.fonts.ready.then(() => charts.forEach((figure) => figure.isConnected && drawChart(figure)));
   }
