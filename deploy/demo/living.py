@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,7 @@ class Demo:
         before, sessions = list(story.sessions), [*story.sessions, Session(begun)]
         world = World(story.seed, story.began)
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            await self._hold_seasons(client, story.began.date())
             for one in takewhile(lambda one: one.at <= begun, world.happenings(begun - CLAIM_LASTS, before)):
                 if one.type == CLAIM and one.waits_until and one.waits_until > begun:
                     await self._claim(client, one)
@@ -192,6 +193,23 @@ class Demo:
                         await self._claim(client, one)
                 story.until = due[-1].at
                 story.write(self._file)
+
+    async def _hold_seasons(self, client: httpx.AsyncClient, began: date) -> None:
+        """The season of the quarter in which the demo began is open, the one before is closed; done once."""
+        this = began.replace(month=(began.month - 1) // 3 * 3 + 1, day=1)
+        before = (this - timedelta(days=1)).replace(day=1, month=(this - timedelta(days=1)).month - 2)
+        after = (this + timedelta(days=100)).replace(day=1)
+        headers = self._bearer(Role.STAFF)
+        try:
+            for start, end in ((before, this), (this, after)):
+                season = f"{start.year}-q{(start.month + 2) // 3}"
+                name = f"Quarter {(start.month + 2) // 3} of {start.year}"
+                body = {"season_id": season, "name": name, "start": start.isoformat(), "end": end.isoformat()}
+                answer = await client.post("/leaderboard/api/seasons", json=body, headers=headers)
+                if answer.status_code == 201 and end == this:
+                    await client.post(f"/leaderboard/api/seasons/{season}/close", headers=headers)
+        except httpx.HTTPError as error:
+            log.warning("the demo's seasons were not opened: %s", type(error).__name__)
 
     async def _publish(self, client: httpx.AsyncClient, events: Sequence[dict[str, Any]]) -> None:
         """Hand events in at the front door, again and again while it is shut: the ids are the same."""

@@ -19,7 +19,8 @@ from services.leaderboard.windows import Window
 from shared.contracts.types import Id
 from shared.postgres import Queries
 from shared.runtime import Runtime
-from shared.web import Cursor, Pages, Principal, Role, principal_or_none, require, signed_in
+from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
+from shared.web.pages import path_segment
 from shared.web.parameters import BLANK_IS_ABSENT, Word
 
 SQL = Queries(Path(__file__).parent / "sql" / "pages.sql")
@@ -53,6 +54,8 @@ def router(runtime: Runtime, members: Members, seasons: Seasons) -> APIRouter:
     ) -> Response:
         """Who helps most, and where am I? Asked by htmx, only the board."""
         name = board or "everyone"
+        if name not in ("everyone", "stars") and not name.startswith(("space:", "language:")):
+            raise Problem(404, "There is no such board.")
         asked = await ask(pool, name, window, at, season)
         found = await read_board(pool, asked, PAGE, cursor)
         zone, today = await today_of(name)
@@ -84,6 +87,7 @@ def router(runtime: Runtime, members: Members, seasons: Seasons) -> APIRouter:
             compares=earlier is not None,
             period=period,
             earlier=earlier,
+            earlier_words=standings.window_name(window, asked.period(earlier), today) if earlier else "",
             words=standings.window_name(window, period, today),
             zone=zone,
             season=asked.season,
@@ -145,7 +149,7 @@ def router(runtime: Runtime, members: Members, seasons: Seasons) -> APIRouter:
     ) -> Response:
         """Be seen on boards, or not."""
         await members.set_visibility(member_id, principal, visible == "on")
-        return RedirectResponse(request.url.path.rsplit("/", 1)[0], 303)
+        return RedirectResponse(f"/leaderboard/members/{path_segment(member_id)}", 303)
 
     @routes.get("/rules")
     async def rules_page(request: Request) -> Response:
@@ -235,7 +239,7 @@ def router(runtime: Runtime, members: Members, seasons: Seasons) -> APIRouter:
     async def close_season(season_id: Id, principal: Staff) -> Response:
         """Freeze it."""
         await seasons.close(season_id)
-        return RedirectResponse(f"/leaderboard/seasons/{season_id}", 303)
+        return RedirectResponse(f"/leaderboard/seasons/{path_segment(season_id)}", 303)
 
     @routes.get("/first-five")
     async def first_five_part(request: Request) -> Response:

@@ -53,6 +53,8 @@ def period(window: Window, at: date) -> Period:
             end = _months_later(start, 12)
         case _:
             raise ValueError(f"{window} is no window of the calendar")
+    if start == date.min:
+        raise OverflowError("the calendar begins in the year 1")  # which PostgreSQL's driver takes for minus infinity
     return Period(list(Window).index(window) * _KIND + (start - _EPOCH).days, start, end)
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -32,6 +32,7 @@ from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
+from shared.web.pages import path_segment
 from shared.web.parameters import Word
 
 PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
@@ -69,12 +70,11 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         """What should I answer now? Asked by htmx, only the list."""
-        claimed_by = None
-        if mine and principal is not None and principal.member_id is not None:
-            claimed_by = await claims.member_of(principal.member_id)
+        claimed_by = await _me(principal) if mine else None
         # What can still be kept comes first; the late ones stand apart.
         chosen = Chosen(state or QueueState.waiting, space, language, tag, claimed_by, bool(unclaimed))
-        queue = await read_queue(pool, chosen, PAGE, cursor)
+        over = chosen.state is not QueueState.waiting
+        queue = await read_queue(pool, chosen, PAGE, cursor, latest_first=over)
         counts = await read_counts(pool)
         last = None
         if not queue["items"]:
@@ -90,8 +90,15 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             counts=counts,
             last_answer=last,
             names=await names_of(queue["items"]),
+            me=await _me(principal),
             may_claim=await claims.may(principal),
         )
+
+    async def _me(principal: Principal | None) -> str | None:
+        """Whom the reader's account stands for."""
+        if principal is None or principal.member_id is None:
+            return None
+        return await claims.member_of(principal.member_id)
 
     @routes.get("/questions/{topic_id}")
     async def question_page(request: Request, topic_id: Id, principal: Anyone) -> Response:
@@ -113,6 +120,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             stages={stage.name: instant for stage, instant in stages.items()},
             names=await read_names(pool, [topic["author_id"], *who, response and response["responder_id"]])
             | await names_of([topic]),
+            me=await _me(principal),
             may_claim=await claims.may(principal),
         )
 
@@ -130,7 +138,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
 
     async def _again(request: Request, topic_id: str, principal: Principal) -> Response:
         if "hx-request" not in request.headers:
-            return RedirectResponse(request.url.path.rsplit("/", 1)[0], 303)
+            return RedirectResponse(f"/topics/questions/{path_segment(topic_id)}", 303)
         if request.query_params.get("as") != "row":
             return await _question(request, topic_id, principal)
         topic = await read_topic(pool, topic_id)
@@ -229,15 +237,20 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
     @routes.get("/policies")
     async def policies_page(request: Request, principal: Staff, saved: Yes = None) -> Response:
         """Which promise holds where, since when?"""
+        return await _policies(request, {}, {}, saved=bool(saved))
+
+    async def _policies(
+        request: Request, form: dict[str, str], wrong: dict[str, str], *, saved: bool = False, status: int = 200
+    ) -> Response:
         return pages.render(
             request,
             "policies.html",
+            status=status,
             section="policies",
             policies=await read_policies(pool),
-            saved=bool(saved),
-            form={"scope": "all", "hours": "", "objective": "", "from": ""},
-            wrong={},
-            counts=await read_counts(pool),
+            saved=saved,
+            form={"scope": "all", "hours": "", "objective": "", "from": ""} | form,
+            wrong=wrong,
             spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), "year", 200)],
             languages=await report.languages(),
         )
@@ -285,7 +298,11 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             wrong = policy
         else:
             try:
-                start = datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None
+                start = datetime.combine(date.fromisoformat(since), datetime.min.time(), UTC) if since else None
+            except ValueError:
+                wrong = {"from": "A date looks like 2026-11-30."}
+        if not wrong and isinstance(policy, rules.Policy):
+            try:
                 await write_policy(
                     runtime.outbox,
                     claims.facts,
@@ -295,25 +312,12 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
                     start,
                     principal.member_id,
                 )
-            except Problem as problem:
-                wrong = {"from": problem.detail}
-            except ValueError:
-                wrong = {"from": "A date looks like 2026-11-30."}
+            except Problem:
+                wrong = {"from": "That is in the past. A promise holds for questions that are yet to come."}
         if not wrong:
             return RedirectResponse("/topics/policies?saved=true", 303)
-        return pages.render(
-            request,
-            "policies.html",
-            status=400,
-            section="policies",
-            policies=await read_policies(pool),
-            saved=False,
-            form={"scope": scope, "hours": hours, "objective": objective, "from": since},
-            wrong=wrong,
-            counts=await read_counts(pool),
-            spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), "year", 200)],
-            languages=await report.languages(),
-        )
+        form = {"scope": scope, "hours": hours, "objective": objective, "from": since}
+        return await _policies(request, form, wrong, status=400)
 
     @routes.get("/today")
     async def today_part(request: Request) -> Response:
@@ -359,7 +363,8 @@ def _policy(scope: str, hours: str, objective: str) -> rules.Policy | dict[str, 
         wrong["hours"] = "A number of hours, such as 48."
     if share is None or not 0 < share <= 100:
         wrong["objective"] = "A share in per cent, more than 0 and at most 100."
-    if scope != "all" and not scope.startswith(("space:", "language:")):
+    kind, _, name = scope.partition(":")
+    if scope != "all" and (kind not in ("space", "language") or not name.strip()):
         wrong["scope"] = "Everything, a space or a language."
     if wrong or target is None or share is None:
         return wrong
@@ -388,7 +393,7 @@ def _ends(series: Sequence[dict[str, Any]], now: datetime) -> list[datetime]:
 def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
+        writer = csv.DictWriter(text, list(rows[0]), quoting=csv.QUOTE_NONNUMERIC)
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return Response(
@@ -400,4 +405,4 @@ def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
 
 def _cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in "=+-@" else value

@@ -41,7 +41,7 @@ class Sentence:
 def sentence(week: Figures, ever: Figures, goal: Policy) -> Sentence:
     """How the promise stands, in one sentence."""
     hours = formats.target(goal.target.total_seconds()).replace(" ", "\u00a0")
-    aim = f"the goal is {formats.share(goal.objective, 0)}"
+    aim = f"the goal is {formats.objective(goal.objective)}"
     if ever["attainment"] is None:
         if ever["topics"]:
             return Sentence("Every question so far is still in time.", "None of them is decided yet.", None)
@@ -57,7 +57,8 @@ def sentence(week: Figures, ever: Figures, goal: Policy) -> Sentence:
             "None of last week's questions is decided yet." if week["topics"] else "Nobody asked last week.",
             ever["attainment"] >= goal.objective,
         )
-    waiting = f" {formats.number(week['pending'])} of them are still in time." if week["pending"] else ""
+    left = week["pending"]
+    waiting = f" {formats.number(left)} more {'is' if left == 1 else 'are'} still in time." if left else ""
     return Sentence(
         f"{formats.share(week['attainment'])} of last week’s questions were answered within {hours}; {aim}.",
         f"{formats.number(week['met'])} in time, {formats.number(week['missed'])} not.{waiting} "
@@ -223,5 +224,5 @@ def said(series: Sequence[Figures], objective: float) -> str:
     kept = sum(one["attainment"] >= objective for one in decided)
     return (
         f"From {formats.share(decided[0]['attainment'])} in the first to {formats.share(decided[-1]['attainment'])} "
-        f"in the last period shown; the goal of {formats.share(objective, 0)} was reached in {kept} of {len(decided)}."
+        f"in the last period shown; the goal of {formats.objective(objective)} was reached in {kept} of {len(decided)}."
     )

@@ -116,9 +116,12 @@ class Chosen:
     unclaimed: bool = False
 
 
-async def read_queue(pool: Pool, chosen: Chosen, limit: int, cursor: str | None) -> dict[str, Any]:
-    """A page of the queue, soonest due first."""
-    query = SQL.page.replace("{state}", _WHERE[chosen.state])
+async def read_queue(
+    pool: Pool, chosen: Chosen, limit: int, cursor: str | None, *, latest_first: bool = False
+) -> dict[str, Any]:
+    """A page of the queue, soonest due first; or the latest due first, for what is over anyway."""
+    after, order = ("<", "DESC") if latest_first else (">", "ASC")
+    query = SQL.page.replace("{state}", _WHERE[chosen.state]).replace("{after}", after).replace("{order}", order)
     narrowed = (chosen.space, chosen.language, chosen.tag, chosen.claimed_by, chosen.unclaimed)
     rows = await pool.fetch(query, *narrowed, *_after(cursor), limit + 1)
     return _page(rows, limit, "due_at")

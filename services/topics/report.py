@@ -77,16 +77,20 @@ class Columns:
 
     def chosen(self, scope: Scope, as_of: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """created, response and target of the topics of a scope that exist at ``as_of``."""
+        return self._masked(self._mask(scope, as_of))
+
+    def _mask(self, scope: Scope, as_of: int) -> NDArray[np.bool_]:
         mask = self._created_in(scope, as_of)
         if scope.space is not None:
             mask &= self._arrays["space"][: self._size] == self._numbers.get(scope.space, -1)
         if scope.language is not None:
             mask &= self._arrays["language"][: self._size] == self._numbers.get(scope.language, -1)
-        return self._masked(mask)
+        return mask
 
-    def largest_spaces(self, most: int) -> list[str]:
-        """The spaces with the most topics, largest first."""
-        sizes = np.bincount(self._counted("space"), minlength=len(self._numbers))
+    def largest_spaces(self, scope: Scope, as_of: int, most: int) -> list[str]:
+        """The spaces with the most topics of a scope, largest first."""
+        space = self._arrays["space"][: self._size][self._mask(scope, as_of)]
+        sizes = np.bincount(space, minlength=len(self._numbers))
         names = [(int(sizes[number]), name) for name, number in self._numbers.items() if name is not None]
         return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1].encode()))[:most] if size]
 
@@ -209,7 +213,7 @@ class Report:
         """The figures and series of the largest spaces, within a scope."""
         async with self._lock:
             await self._follow()
-            names = self._columns.largest_spaces(most)
+            names = self._columns.largest_spaces(scope, microseconds(as_of), most)
             found = [
                 (name, await asyncio.to_thread(self._compute, replace(scope, space=name), as_of, every))
                 for name in names

@@ -356,7 +356,7 @@ def signed_in(*roles: Role) -> Callable[[Request], Awaitable[Principal]]:
         # A part of a page (htmx) is no place to sign in: the script sends the whole page there on 401.
         by_window = "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers
         if found is None and by_window and request.method in ("GET", "HEAD"):
-            raise SignInNeeded(_address(request.scope))
+            raise SignInNeeded(address_of(request.scope))
         return _allowed(found, roles)
 
     return principal
@@ -386,7 +386,7 @@ def _allowed(found: Principal | None, roles: tuple[Role, ...]) -> Principal:
     return found
 
 
-def _address(scope: Scope) -> str:
+def address_of(scope: Scope) -> str:
     """Path and query as the browser sent them."""
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
     query = scope.get("query_string", b"")

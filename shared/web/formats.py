@@ -29,8 +29,17 @@ def duration(seconds: float | None) -> str:
 
 
 def target(seconds: float) -> str:
-    """A promise's duration as people say it: "48 hours", "30 minutes"."""
-    return f"{seconds / 3600:g} hours" if seconds >= 3600 else f"{seconds / 60:g} minutes"
+    """A promise's duration as people say it: "48 hours", "1 hour", "30 minutes"."""
+    size, unit = next(
+        ((size, unit) for size, unit in ((3600, "hour"), (60, "minute")) if seconds >= size), (1, "second")
+    )
+    count = seconds / size
+    return f"{count:g} {unit}{'' if count == 1 else 's'}"
+
+
+def objective(value: float) -> str:
+    """An objective as it was set: "90%", "99.5%"."""
+    return f"{value * 100:.6g}%"
 
 
 def left(due: datetime, now: datetime) -> str:

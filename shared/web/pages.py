@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.web import formats
-from shared.web.auth import csrf_token, identified
+from shared.web.auth import address_of, csrf_token, identified
 from shared.web.problems import PROBLEM_MEDIA_TYPE
 
 _HERE = Path(__file__).parent
@@ -112,6 +112,11 @@ def with_query(request: Request, **changes: Any) -> str:
     return "?" + urlencode(kept)
 
 
+def path_segment(text: str) -> str:
+    """An id as one segment of an address, whatever is in it."""
+    return quote(str(text), safe="")
+
+
 class Pages:
     """Renders the templates of a folder, and of the common one."""
 
@@ -137,7 +142,8 @@ class Pages:
             initials=formats.initials,
             web_address=formats.web_address,
             capitalize_first=lambda text: text[:1].upper() + text[1:],
-            path=lambda text: quote(str(text), safe=""),
+            path=path_segment,
+            objective=formats.objective,
         )
 
     def render(
@@ -155,6 +161,7 @@ class Pages:
             request=request,
             principal=identified(request.scope),
             csrf_token=csrf_token(request),
+            address=address_of(request.scope),
             with_query=lambda **changes: with_query(request, **changes),
             now=context.pop("now", None) or datetime.now(UTC),
             **context,

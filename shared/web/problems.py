@@ -3,6 +3,7 @@
 import http
 import http.client
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from shared.observability import request_id
+from shared.postgres import UNAVAILABLE
+
+log = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -148,8 +152,17 @@ async def on_error(_: Request, __: Exception) -> Response:
     return problem_response(500, "Something went wrong here. It has been logged under the request's id.")
 
 
+async def on_unavailable(_: Request, error: Exception) -> Response:
+    """PostgreSQL, or whatever else the service needs, is away: the same may work later."""
+    log.warning("a request met what is away: %s: %s", type(error).__name__, error)
+    detail = "What keeps the data does not answer at the moment. Nothing was changed; try again in a moment."
+    return problem_response(503, detail, type="unavailable", headers={"Retry-After": "5"})
+
+
 def add_problem_handlers(app: Starlette) -> None:
     """Make every error of the application a problem."""
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, on_unavailable)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(Exception, on_error)

@@ -42,6 +42,15 @@ def first(folder: Path) -> Iterator[Json]:
             found["queue"] = client.get("/topics/api/topics", params={"limit": 100}).json()["items"]
             began = datetime.fromisoformat(found["story"]["began"])
             found["live"] = eventually(lambda: _newest(client), lambda at: at > began + timedelta(seconds=1), 180)
+            states = {"open", "closed"}
+            found["seasons"] = eventually(
+                lambda: client.get("/leaderboard/api/seasons").json()["items"],
+                lambda items: {one["state"] for one in items} == states,
+                60,
+            )
+            closed = next(one["season_id"] for one in found["seasons"] if one["state"] == "closed")
+            board = client.get("/leaderboard/api/boards/everyone", params={"window": "season", "season": closed})
+            found["standings"] = board.json()["entries"]
         program.process.send_signal(signal.SIGKILL)
         program.process.wait()
     finally:
@@ -94,6 +103,12 @@ def test_it_lives_on_while_it_runs(first: Json) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_one_season_is_open_and_the_one_before_is_frozen_with_its_standings(first: Json) -> None:
+    assert [one["state"] for one in first["seasons"]] == ["open", "closed"]
+    assert len(first["standings"]) == 50
+    assert [one["rank"] for one in first["standings"][:1]] == [1]
+
+
 def test_after_a_kill_a_second_start_invents_nothing_twice_and_goes_on(folder: Path, first: Json) -> None:
     file = folder / "data" / "demo.json"
     before = json.loads(file.read_text())

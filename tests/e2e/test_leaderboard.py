@@ -1,16 +1,20 @@
 """The leaderboard over HTTP: a forum's events become points, with a reason for each, on boards that tell of changes."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from tests.e2e.site import Json, Site, ago, asked, event, eventually, fresh, instant, of, problem, replied
+from tests.e2e.site import ROOT, Json, Site, ago, asked, event, eventually, fresh, instant, of, problem, replied
 from tests.e2e.streams import records_of
 
 
@@ -362,3 +366,54 @@ def test_a_board_tells_of_its_changes_and_goes_on_where_it_broke_off(site: Site,
         assert (gone["data"]["entries"], sorted(gone["data"]["gone"])) == ([], sorted((ada, ben)))
     with watching(board, "999999999999999") as messages:
         assert next(messages)["event"] == "reload"
+
+
+def rules(site: Site, *arguments: str) -> tuple[int, str]:
+    """Run `stars rules`."""
+    command = [
+        sys.executable,
+        "-c",
+        "from deploy.cli import main; main()",
+        "rules",
+        *arguments,
+        "--data",
+        str(site.data),
+    ]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("STARS_")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, env=plain)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_rules_are_previewed_and_history_is_written_again(site: Site, board: Board, tmp_path: Path) -> None:
+    topic, reply, member = fresh("t"), fresh("r"), fresh("m")
+    site.publish(
+        asked(topic, ago(hours=9), space=board.space, kind="discussion"),
+        replied(topic, reply, member, ago(hours=5)),
+        kudos(topic, reply, at=ago(hours=4)),
+    )
+    board.until((1, member, 3, 0))
+    classic = (ROOT / "services/leaderboard/rulesets/classic.v1.yaml").read_text("utf-8")
+    file = tmp_path / "rules.yaml"
+    file.write_text(classic.replace("version: 1", "version: 2").replace("points: 2", "points: 5"))
+    status, said = rules(site, "preview", str(file))
+    assert status == 0, said
+    assert "entries would change" in said
+    assert board.lines() == [(1, member, 3, 0)]
+    status, said = rules(site, "set", str(file), "--rewrite", "--wait")
+    assert status == 0, said
+    assert board.lines() == [(1, member, 6, 0)]
+    assert {one["points"] for one in ledger(site, member).json()["entries"]} == {1, 3, 5}
+    # Nobody is told of each entry: what changed is said in one word.
+    told = [json.loads(value)["type"] for value in await records_of(site, "leaderboard.events", member)]
+    assert told.count("points-awarded") == 2
+    assert "points-revoked" not in told
+    rewritten = [json.loads(value) for value in await records_of(site, "leaderboard.events", "classic", 1)]
+    assert rewritten[-1]["type"] == "rules-rewritten"
+    assert rewritten[-1]["data"]["version"] == 2
+    # The next facts come in by the new rules; and back again, as others count on the classic ones.
+    site.publish(kudos(topic, reply, at=ago(minutes=1)))
+    board.until((1, member, 11, 0))
+    file.write_text(classic.replace("version: 1", "version: 3"))
+    status, said = rules(site, "set", str(file), "--rewrite", "--wait")
+    assert status == 0, said
+    assert board.lines() == [(1, member, 5, 0)]

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.ledger_engine import LedgerEngine, first_responses, fresh
+from services.leaderboard.rewriting import RulesError, preview
+from tests.integration.ledger_engine import LedgerEngine, first_responses, fresh, rule_set
 from tests.oracle import histories
 from tests.oracle.cases import CASES, ERASURE_KEY, Case
+from tests.oracle.envelopes import Story, at
 from tests.oracle.figures import micros, moment
 from tests.oracle.forum import Forum, stand_in
-from tests.oracle.ledger import Ledger, Standing, board, window_of
+from tests.oracle.ledger import CLASSIC, Ledger, Standing, board, window_of
 from tests.oracle.ledger_cases import CASES as LEDGER_CASES
 from tests.oracle.ledger_cases import LedgerCase
 
@@ -35,9 +37,9 @@ async def check(
     for name in BOARDS:
         for window in windows:
             for days in DAYS if window == "day" else (0,):
-                at = first + timedelta(days=days)
-                expected = board(oracle.rows, name, window_of(window, at), zones.get(name, "UTC"), hidden)
-                assert await engine.board(name, window, at, limit=2) == _lines(expected), (name, window, at)
+                day = first + timedelta(days=days)
+                expected = board(oracle.rows, name, window_of(window, day), zones.get(name, "UTC"), hidden)
+                assert await engine.board(name, window, day, limit=2) == _lines(expected), (name, window, day)
     everyone = board(oracle.rows, "everyone", None, zones.get("everyone", "UTC"), hidden)
     for one in everyone:
         place = await engine.place("everyone", one.member_id)
@@ -120,3 +122,46 @@ async def test_any_order_repetition_and_split_gives_the_ledger_that_the_oracle_s
 
 
 ZONES = ("UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu")
+
+
+async def test_rules_that_would_change_history_are_refused_without_a_rewrite(
+    leaderboard_connection: asyncpg.Connection,
+) -> None:
+    async with fresh(leaderboard_connection, ERASURE_KEY) as engine:
+        for since in (None, histories.LAST):
+            with pytest.raises(RulesError, match="in the past"):
+                await engine.set_rules({**CLASSIC, "version": 2, "from": since}, rewrite=False)
+        await engine.set_rules({**CLASSIC, "version": 2, "from": "2100-01-01T00:00:00Z", "kudos": 5}, rewrite=False)
+        with pytest.raises(RulesError, match="higher number"):
+            await engine.set_rules({**CLASSIC, "version": 2}, rewrite=True)
+        await engine.set_rules({**CLASSIC, "version": 3}, rewrite=True)
+        with pytest.raises(RulesError, match="being written again"):
+            await engine.set_rules({**CLASSIC, "version": 4}, rewrite=True)
+
+
+async def test_a_preview_says_what_a_rewrite_then_does(leaderboard_connection: asyncpg.Connection) -> None:
+    events = (
+        Story()
+        .topic("t", at(), kind="discussion")
+        .topic("merged", at(), kind="discussion")
+        .reply("t", "r1", at(1))
+        .reply("merged", "r2", at(2), "carl")
+        .kudos("t", "r1", "k1", at(3))
+        .kudos("t", "r2", "k2", at(3))
+        .kudos("t", "r2", "k3", at(3))
+        .tell("topic-merged", at(4), topic_id="merged", into_topic_id="t")
+    ).events
+    version = {**CLASSIC, "version": 2, "reply": 9, "kudos": 1}
+    async with fresh(leaderboard_connection, ERASURE_KEY) as engine:
+        await engine.apply(events)
+        await engine.fold()
+        found = await preview(engine.pool, rule_set(version))
+        assert (found.entries, found.changed, found.members) == (5, 5, 2)
+        assert found.movers(9) == [("ben", 3, 10), ("carl", 5, 11)]
+        assert await engine.board("everyone") == [(1, "carl", 5, 0), (2, "ben", 3, 0)]
+        await engine.set_rules(version, rewrite=True)
+        await engine.rewrite()
+        after = {member: total.points for member, total in found.after.items()}
+        assert {member: points for _, member, points, _ in await engine.board("everyone")} == after
+        assert not await engine.connection.fetch("SELECT FROM ledger WHERE epoch <> (SELECT current FROM epoch)")
+        assert not await engine.connection.fetch("SELECT FROM board WHERE epoch <> (SELECT current FROM epoch)")

@@ -162,7 +162,10 @@ WHERE s.board_no = g.board_no AND s.period = g.period AND s.member_id = g.member
 
 -- name: clear_boards
 WITH gone AS (SELECT board_no FROM board WHERE $1::text IS NULL OR board = $1),
-    a AS (DELETE FROM standing WHERE board_no IN (SELECT board_no FROM gone) AND ($2::int IS NULL OR period = $2)),
+    a AS (
+        DELETE FROM standing AS s USING gone WHERE board_period(s.board_no, s.period) BETWEEN
+            board_period(gone.board_no, coalesce($2, 0)) AND board_period(gone.board_no, coalesce($2, 2147483647))
+    ),
     b AS (DELETE FROM score WHERE board_no IN (SELECT board_no FROM gone) AND ($2::int IS NULL OR period = $2))
 DELETE FROM score_block WHERE board_no IN (SELECT board_no FROM gone) AND ($2::int IS NULL OR period = $2);
 
@@ -192,7 +195,7 @@ SELECT b.board, s.member_id, s.points
 FROM board AS b
 CROSS JOIN LATERAL (
     SELECT member_id, points FROM standing
-    WHERE standing.board_no = b.board_no AND period = 0 AND listed
+    WHERE board_period(standing.board_no, period) = board_period(b.board_no, 0) AND listed
     ORDER BY (-points), (-solutions), reached_at, member_id LIMIT 10 OFFSET 0
 ) AS s
 WHERE b.epoch = $1 AND b.board = ANY($2::text[]);

@@ -20,7 +20,7 @@ LEFT JOIN LATERAL (
     SELECT member_id, points, solutions, reached_at, row_number() OVER () AS n
     FROM (
         SELECT member_id, points, solutions, reached_at FROM standing
-        WHERE board_no = p.board_no AND period = p.period AND listed {after}
+        WHERE board_period(board_no, period) = board_period(p.board_no, p.period) AND listed {after}
         ORDER BY (-points), (-solutions), reached_at, member_id LIMIT $5
     ) AS found
 ) AS s ON true
@@ -40,7 +40,7 @@ AND ((-points), (-solutions), reached_at, member_id) > (-$6::bigint, -$7::int, $
     UNION ALL
     SELECT b.* FROM me CROSS JOIN LATERAL (
         SELECT member_id, points, solutions, reached_at FROM standing AS s
-        WHERE s.board_no = me.board_no AND s.period = me.period AND s.listed
+        WHERE board_period(s.board_no, s.period) = board_period(me.board_no, me.period) AND s.listed
             AND ((-s.points), (-s.solutions), s.reached_at, s.member_id)
                 < ((-me.points), (-me.solutions), me.reached_at, me.member_id)
         ORDER BY (-s.points) DESC, (-s.solutions) DESC, s.reached_at DESC, s.member_id DESC LIMIT $6
@@ -48,7 +48,7 @@ AND ((-points), (-solutions), reached_at, member_id) > (-$6::bigint, -$7::int, $
     UNION ALL
     SELECT a.* FROM me CROSS JOIN LATERAL (
         SELECT member_id, points, solutions, reached_at FROM standing AS s
-        WHERE s.board_no = me.board_no AND s.period = me.period AND s.listed
+        WHERE board_period(s.board_no, s.period) = board_period(me.board_no, me.period) AND s.listed
             AND ((-s.points), (-s.solutions), s.reached_at, s.member_id)
                 > ((-me.points), (-me.solutions), me.reached_at, me.member_id)
         ORDER BY (-s.points), (-s.solutions), s.reached_at, s.member_id LIMIT $6

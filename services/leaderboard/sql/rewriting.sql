@@ -35,7 +35,9 @@ WITH present AS (SELECT current FROM epoch),
             SELECT ctid FROM ledger WHERE epoch < (SELECT current FROM present) LIMIT $1)) RETURNING 1
     ), b AS (
         DELETE FROM standing WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM standing WHERE board_no IN (SELECT board_no FROM old_board) LIMIT $1)) RETURNING 1
+            SELECT s.ctid FROM old_board AS o JOIN standing AS s ON board_period(s.board_no, s.period) BETWEEN
+                board_period(o.board_no, 0) AND board_period(o.board_no, 2147483647)
+            LIMIT $1)) RETURNING 1
     ), c AS (
         DELETE FROM score WHERE board_no IN (SELECT board_no FROM old_board) RETURNING 1
     ), d AS (

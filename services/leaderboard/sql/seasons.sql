@@ -10,11 +10,14 @@ SELECT $1, b.board,
     row_number() OVER (PARTITION BY b.board ORDER BY (-s.points), (-s.solutions), s.reached_at, s.member_id),
     rank() OVER (PARTITION BY b.board ORDER BY (-s.points)),
     s.member_id, s.points, s.solutions, s.reached_at
-FROM board AS b JOIN standing AS s ON s.board_no = b.board_no AND s.period = $2 AND s.listed
+FROM board AS b
+JOIN standing AS s ON board_period(s.board_no, s.period) = board_period(b.board_no, $2) AND s.listed
 WHERE b.epoch = (SELECT current FROM epoch);
 
 -- name: forget_open
-WITH a AS (DELETE FROM standing WHERE period = $1 AND board_no IN (SELECT board_no FROM board)),
+WITH a AS (
+        DELETE FROM standing WHERE board_period(board_no, period) IN (SELECT board_period(board_no, $1) FROM board)
+    ),
     b AS (DELETE FROM score WHERE period = $1 AND board_no IN (SELECT board_no FROM board))
 DELETE FROM score_block WHERE period = $1 AND board_no IN (SELECT board_no FROM board);
 

@@ -61,7 +61,7 @@ FROM happened AS h LEFT JOIN alias AS a ON a.what = 'member' AND a.id = h.member
 ORDER BY at, h.what LIMIT 200;
 
 -- name: page
--- {state} as asked; the rest narrows. Ordered and continued by (due_at, topic_id).
+-- {state} as asked; the rest narrows. Ordered and continued by (due_at, topic_id), upwards or downwards.
 SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
     s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
     coalesce(a.root, c.member_id) AS claimed_by, c.until, now() AS now
@@ -74,8 +74,8 @@ WHERE {state}
     AND ($3::text IS NULL OR s.tags ? $3)
     AND ($4::text IS NULL OR coalesce(a.root, c.member_id) = $4)
     AND (NOT $5::boolean OR c.member_id IS NULL)
-    AND ($6::timestamptz IS NULL OR (s.due_at, s.topic_id) > ($6, $7::text))
-ORDER BY s.due_at, s.topic_id
+    AND ($6::timestamptz IS NULL OR (s.due_at, s.topic_id) {after} ($6, $7::text))
+ORDER BY s.due_at {order}, s.topic_id {order}
 LIMIT $8;
 
 -- name: waiting_counts
@@ -107,7 +107,7 @@ ORDER BY s.created_at, s.topic_id
 LIMIT $8;
 
 -- name: search
--- By id, or by the beginnings of the title's words; the latest first.
+-- By id, or by the beginnings of the title's words; the latest first, of the first few thousand that are found.
 SELECT s.topic_id, s.title, s.url, s.space, s.language, s.tags, s.kind, s.author_id, s.created_at, s.due_at,
     s.response_reply_id, s.responder_id, s.response_at, s.response_us, s.target_us, s.waiting, s.closed, s.visible,
     NULL AS claimed_by, NULL AS until, now() AS now

@@ -18,21 +18,14 @@
   });
 
   // --- toasts ----------------------------------------------------------------------------------------------------
-  function toast(text, { undo, seconds = 7 } = {}) {
+  function toast(text, seconds = 7) {
     const place = document.getElementById("toasts");
     const box = document.createElement("div");
     box.className = "toast";
     box.append(text);
-    if (undo) {
-      const button = document.createElement("button");
-      button.textContent = "Undo";
-      button.addEventListener("click", () => { box.remove(); undo(); });
-      box.append(button);
-    }
     place.append(box);
     setTimeout(() => box.remove(), seconds * 1000);
   }
-  window.constellation = { toast };
 
   // --- requests --------------------------------------------------------------------------------------------------
   const csrf = () => document.querySelector('meta[name="csrf-token"]')?.content;
@@ -62,11 +55,23 @@
   // A part that could not be loaded says so in its place, and can be tried again.
   function failed(element) {
     const place = element.closest("[data-quiet]");
-    if (!place.querySelector(".skeleton")) { place.dataset.stale = ""; return; }
+    if (!place.querySelector(".skeleton")) {
+      if ("stale" in place.dataset) return;
+      place.dataset.stale = "";
+      const said = document.getElementById("stale").content.cloneNode(true);
+      place.before(said);
+      return;
+    }
     const box = document.getElementById("failed").content.cloneNode(true);
     box.querySelector("button").addEventListener("click", () => window.htmx.trigger(place, "again"));
     place.replaceChildren(box);
   }
+  document.addEventListener("htmx:after:swap", (event) => {
+    const place = event.detail.ctx?.sourceElement?.closest?.("[data-stale]");
+    if (!place) return;
+    delete place.dataset.stale;
+    if (place.previousElementSibling?.matches(".stale-said")) place.previousElementSibling.remove();
+  });
   let waiting;
   document.addEventListener("htmx:before:request", (event) => {
     if (quietly(event.detail.ctx)) return;
@@ -119,6 +124,12 @@
       const again = () => window.htmx?.trigger(place, "again");
       stream.addEventListener("changed", again);
       stream.addEventListener("reload", again);
+      // A browser comes back by itself after a lost connection, but not after an answer that is an error.
+      stream.addEventListener("error", () => {
+        if (stream.readyState !== EventSource.CLOSED) return;
+        streams.delete(place);
+        setTimeout(listen, 5000 + Math.random() * 5000);
+      });
       streams.set(place, stream);
     }
   }
@@ -130,6 +141,13 @@
   });
 
   // --- keyboard --------------------------------------------------------------------------------------------------
+  // One may switch them off: who speaks to the machine types letters without meaning them (WCAG 2.1.4).
+  const shortcuts = () => { try { return localStorage.getItem("shortcuts") !== "off"; } catch { return true; } };
+  document.addEventListener("change", (event) => {
+    if (event.target.id !== "shortcuts-on") return;
+    try { localStorage.setItem("shortcuts", event.target.checked ? "on" : "off"); } catch { /* for this page they stay on */ }
+  });
+  document.addEventListener("DOMContentLoaded", () => { const box = document.getElementById("shortcuts-on"); if (box) box.checked = shortcuts(); });
   const rows = () => all("[data-rows] > li");
   function choose(step) {
     const found = rows();
@@ -143,7 +161,7 @@
   }
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.target.closest("input, textarea, select, [contenteditable], dialog[open]")) return;
+    if (event.target.closest("input, textarea, select, [contenteditable], dialog[open]") || !shortcuts()) return;
     const chosen = document.querySelector("[data-rows] > li[data-chosen]");
     switch (event.key) {
       case "/": event.preventDefault(); document.querySelector('.search input')?.focus(); break;
@@ -230,7 +248,7 @@
           tip.hidden = idx == null || left < 0;
           if (tip.hidden) return;
           const lines = given.series.filter((one) => one.label).map((one) => `${one.label}: ${say((one.shown ?? one.values)[idx])}`);
-          tip.textContent = [given.names?.[idx] ?? dated(given.x[idx]), ...lines, ...(given.notes?.[idx] ? [given.notes[idx]] : [])].join("\n");
+          tip.textContent = [dated(given.x[idx]), ...lines, ...(given.notes?.[idx] ? [given.notes[idx]] : [])].join("\n");
           const right = left > place.clientWidth / 2;
           tip.style.left = right ? "" : `${left + plot.over.offsetLeft + 12}px`;
           tip.style.right = right ? `${place.clientWidth - left - plot.over.offsetLeft + 12}px` : "";

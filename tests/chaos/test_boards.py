@@ -21,7 +21,7 @@ from tests.oracle.forum import Forum, stand_in
 from tests.oracle.ledger import CLASSIC, Ledger, Version, board, window_of
 
 WRITTEN = "leaderboard.events"
-KILLS_A_ROUND = 4
+KILLS_A_ROUND = 3
 BOARDS = ("everyone", "stars", *(f"space:{space}" for space in SPACES), "language:de")
 VERSION = """
 rule_set: classic
@@ -47,7 +47,7 @@ async def test_replicas_are_killed_while_history_is_written_again(world: World, 
             await asyncio.gather(*(replica.ready() for replica in both))
             versions.append(await _rewrite(world, versions[-1]))
             for kill in range(KILLS_A_ROUND):
-                await world.in_full_swing(700)
+                await world.in_full_swing(500)
                 # Now one, now the other, now both at once.
                 dying = both if kill % 3 == 2 else [both[kill % 2]]
                 for replica in dying:
