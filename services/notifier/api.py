@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from starlette.responses import Response
 
 from services.notifier import bounces
@@ -67,9 +67,9 @@ class _Said(BaseModel):
 class Choices(_Said):
     """Channels of a category; what is absent stays as it is."""
 
-    email: bool | None = None
-    push: bool | None = None
-    inbox: bool | None = None
+    email: StrictBool | None = None
+    push: StrictBool | None = None
+    inbox: StrictBool | None = None
 
 
 class Interests(_Said):
@@ -239,7 +239,7 @@ class MarkIn(_Said):
     notification_ids: (
         Annotated[list[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]], Field(max_length=500)] | None
     ) = None
-    read: bool = True
+    read: StrictBool = True
 
 
 class Unread(BaseModel):
