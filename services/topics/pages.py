@@ -143,7 +143,14 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             return await _question(request, topic_id, principal)
         topic = await read_topic(pool, topic_id)
         assert topic is not None
-        return pages.render(request, "queue_row.html", item=topic, names=await names_of([topic]), may_claim=True)
+        return pages.render(
+            request,
+            "queue_row.html" if topic["state"] in ("waiting", "breached") else "found_row.html",
+            item=topic,
+            names=await names_of([topic]),
+            me=await _me(principal),
+            may_claim=True,
+        )
 
     @routes.get("/search")
     async def search_page(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:
