@@ -69,9 +69,13 @@ class Runtime:
                     await asyncio.wait_for(self.pool.close(), 5)
                 self.pool.terminate()
 
-    async def _messaging(self, streams: Sequence[Stream], apply: Apply | None) -> None:
+    async def migrated(self) -> None:
+        """Wait until the schema is as this version of the service needs it."""
         while not await self._is_migrated():
             await asyncio.sleep(1)
+
+    async def _messaging(self, streams: Sequence[Stream], apply: Apply | None) -> None:
+        await self.migrated()
         await self.messaging.run(streams, apply)
 
     async def _again(self, task: Task) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _WHO_IS_WHAT = r"\s*(?:admin|moderator|group:[^\s,=]{1,100})\s*=\s*(?:member|star|staff)\s*"
@@ -66,6 +66,23 @@ class Settings(BaseSettings):
     discourse_mapping: Path | None = Field(None, description="JSON file: category id -> space, kind, language")
     discourse_poll_seconds: int = Field(180, ge=10, description="pause between two polls of the Discourse")
 
+    smtp: SecretStr | None = Field(
+        None,
+        description="mail servers, best first, separated by blanks: smtp://user:password@host:port?connections=8 "
+        "(smtp+starttls, smtps, smtp+plain); none: mails are kept in the local mailbox",
+    )
+    mail_from: str = Field(
+        "Constellation <noreply@constellation.invalid>", description="the address that mails come from"
+    )
+    mail_bounces: str | None = Field(
+        None, description="the address whose +extensions take bounces; none: that of STARS_MAIL_FROM"
+    )
+    push_contact: str | None = Field(
+        None, description="mailto: or https: address for push services to reach us; none: made from STARS_MAIL_FROM"
+    )
+    delivery_lease: float = Field(
+        20.0, ge=1, le=600, description="seconds after which a dead process's deliveries are taken over"
+    )
     discourse_connect_secret: SecretStr | None = Field(
         None, description="DiscourseConnect provider secret; with it, people sign in at `STARS_DISCOURSE_URL`"
     )
@@ -92,6 +109,16 @@ class Settings(BaseSettings):
         if key is None:
             raise ValueError("STARS_ERASURE_KEY is not set; it must be the same in every service, for ever")
         return key.get_secret_value().encode()
+
+    _listening: str | None = PrivateAttr(None)
+
+    def listens_at(self, url: str) -> None:
+        """This process answers there: what links say where no public address is set."""
+        self._listening = url
+
+    def public_url(self) -> str:
+        """Where people find this installation, for links in what is sent to them; without a slash at its end."""
+        return (self.url or self._listening or f"http://{self.host}:{self.port}").rstrip("/")
 
     def postgres_of(self, service: str) -> str | None:
         """The DSN of one service: its own where one is set, else the common one."""

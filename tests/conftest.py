@@ -9,10 +9,12 @@ import pytest
 
 from deploy.infrastructure import InfrastructureError
 from services.leaderboard import app as leaderboard_app
+from services.notifier import app as notifier_app
 from services.topics import app as topics_app
-from shared.postgres import migrate
+from shared.postgres import Pool, create_pool, migrate
 from shared.postgres.pool import connect
 from tests.infrastructure import Running, start_for_tests
+from tests.notifier import World
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +67,26 @@ async def leaderboard_connection(leaderboard_database: str) -> AsyncIterator[asy
     connection = await connect(leaderboard_database, leaderboard_app.NAME)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def notifier_database(database: str) -> str:
+    """The DSN of a database with the notifier service's schema."""
+    await migrate(database, notifier_app.NAME, notifier_app.MIGRATIONS)
+    return database
+
+
+@pytest.fixture
+async def notifier_pool(notifier_database: str) -> AsyncIterator[Pool]:
+    """A pool as the notifier service has it, on a schema that is emptied afterwards."""
+    pool = create_pool(notifier_database, notifier_app.NAME, 8)
+    await pool
+    yield pool
+    await World(pool).empty()
+    await pool.close()
+
+
+@pytest.fixture
+def notifier(notifier_pool: Pool) -> World:
+    """A notifier whose mails go to the local mailbox, turned by hand."""
+    return World(notifier_pool)

@@ -51,5 +51,10 @@ async def _run(name: str, settings: Settings, only: Part | None, port: int) -> N
     configure_logging(settings)
     configure_traces(settings, f"constellation-{name}")
     service = services.build(name, settings, http=only is not Part.worker, worker=only is not Part.http)
-    await serve(create_process([service], settings), settings.host, port, ready=lambda url: typer.echo(f"ready: {url}"))
+
+    def listening(url: str) -> None:
+        settings.listens_at(url)
+        typer.echo(f"ready: {url}")
+
+    await serve(create_process([service], settings), settings.host, port, ready=listening)
     shutdown_traces()

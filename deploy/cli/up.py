@@ -80,6 +80,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
         demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
 
         async def announce(url: str) -> None:
+            settings.listens_at(url)
             while any([await service.problems() for service in built]):
                 await asyncio.sleep(0.1)
             if demo:

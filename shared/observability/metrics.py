@@ -140,3 +140,17 @@ BOARDS_AGE = AgeGauge(
 
 # stage: new, stalled, warning, breached, and the other services' own timers by name.
 TIMERS_FIRED = Counter("constellation_timers_fired_total", "Timers that fired", ("service", "stage"))
+
+# --- Notifier -------------------------------------------------------------------------------------------------------
+
+# What became of deliveries. state: accepted, retry, unknown, bounced, suppressed, skipped, dead. reason: of what was
+# skipped, in our own words. Growing `unknown` or `dead`: look at the desk, which names the provider.
+DELIVERIES = Counter(
+    "constellation_deliveries_total", "Deliveries by what became of them", ("channel", "state", "reason")
+)
+
+# Leases that ran out. was: leased (nothing was sent), sending (nobody knows). Grows when processes die or freeze.
+SWEPT = Counter("constellation_deliveries_swept_total", "Deliveries whose lease ran out", ("was",))
+
+# 1 while a provider takes nothing. A page is worth it: nothing goes out over it.
+PROVIDER_OPEN = Gauge("constellation_provider_open", "Whether a provider's breaker is open", ("channel", "provider"))

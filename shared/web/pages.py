@@ -49,7 +49,12 @@ SECTIONS = (
 
 SERVICES = ("topics", "notifier", "leaderboard", "applications")
 
-DESK = (Link("policies", "Policies", "/topics/policies", "scale"),)
+DESK = (
+    Link("policies", "Policies", "/topics/policies", "scale"),
+    Link("deliveries", "Deliveries", "/notifier/desk", "send"),
+    Link("mailbox", "Mailbox", "/notifier/mailbox", "mail"),
+    Link("letters", "Letters", "/notifier/letters", "file-text"),
+)
 """What staff see besides."""
 
 mimetypes.add_type("font/woff2", ".woff2")

@@ -1,5 +1,6 @@
 """What Schemathesis has to know of the design beside the OpenAPI documents; its command loads this file."""
 
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import schemathesis
@@ -15,3 +16,9 @@ def negative_data_rejection_but_for_blanks(
     if any(value == "" for _, value in sent):
         return None
     return negative_data_rejection(ctx, response, case)
+
+
+@schemathesis.serializer("message/rfc822")
+def as_it_is(ctx: schemathesis.SerializationContext, value: Any) -> bytes:
+    """A mail is bytes."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")

@@ -18,6 +18,7 @@ from tests.load.figures import Line, markdown
 from tests.load.history import history
 from tests.load.kudos import kudos
 from tests.load.latency import latency
+from tests.load.mails import mails
 from tests.load.pages import pages
 from tests.load.report import report
 from tests.load.stage import Bystanders
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kudos": kudos,
     "import": history,
     "pages": pages,
+    "mails": mails,
 }
 
 
