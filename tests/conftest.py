@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from deploy.infrastructure import InfrastructureError
+from services.leaderboard import app as leaderboard_app
 from services.topics import app as topics_app
 from shared.postgres import migrate
 from shared.postgres.pool import connect
@@ -47,5 +48,20 @@ async def topics_database(database: str) -> str:
 async def topics_connection(topics_database: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection as the topics service has them."""
     connection = await connect(topics_database, topics_app.NAME)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def leaderboard_database(database: str) -> str:
+    """The DSN of a database with the leaderboard service's schema."""
+    await migrate(database, leaderboard_app.NAME, leaderboard_app.MIGRATIONS)
+    return database
+
+
+@pytest.fixture
+async def leaderboard_connection(leaderboard_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the leaderboard service has them."""
+    connection = await connect(leaderboard_database, leaderboard_app.NAME)
     yield connection
     await connection.close()

@@ -1,18 +1,39 @@
-"""What the leaderboard service makes of a batch: it folds it into the facts that it keeps."""
+"""What the leaderboard service makes of a batch: fold it into the facts, derive the entries of what was touched."""
 
-from shared.contracts.catalogue import MEMBERS
-from shared.forum import Facts
+from collections.abc import Callable
+
+from services.leaderboard.derive import rederive
+from services.leaderboard.projector import SQL
+from shared.contracts.catalogue import APPLICATIONS, FORUM, MEMBERS, TOPICS
+from shared.contracts.members import MemberErased
+from shared.forum import Facts, Mark
 from shared.messaging import Batch
 
-STREAMS = (MEMBERS,)
+STREAMS = (FORUM, TOPICS, MEMBERS, APPLICATIONS)
+_ERASED = MemberErased.type_name()
 
 
 class LeaderboardConsumer:
-    """Applies batches of member events."""
+    """Applies batches of forum, first-response, member and application events."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(self, facts: Facts, written: Callable[[], None] = lambda: None) -> None:
+        self._facts, self._written = facts, written
 
     async def apply(self, batch: Batch) -> None:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
-        await self._facts.fold(batch)
+        connection = batch.transaction.connection
+        if any(record.event.type == _ERASED for record in batch.records):
+            # Before the outbox's lock, which the fold of an erasure takes: who folds boards writes there.
+            await connection.execute(SQL.lock_boards_in_transaction)
+        touched = await self._facts.fold(batch)
+        if touched.erased:
+            await connection.execute(SQL.rename_erased, list(touched.erased), list(touched.erased.values()))
+        if batch.records:
+            last = batch.records[-1].event
+            otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
+            await rederive(connection, touched, otherwise)
+        if touched.members and (touched.erased or await connection.fetchval("SELECT EXISTS (SELECT FROM hidden)")):
+            # Who stands for whom may have changed, and with it who is to be seen.
+            await connection.execute(SQL.lock_boards_in_transaction)
+            await connection.execute(SQL.relist, list(touched.members))
+        self._written()

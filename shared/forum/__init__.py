@@ -8,7 +8,7 @@ from shared.postgres import Migrations
 
 
 def migrations(*kinds: str) -> Migrations:
-    """The tables of the kinds of facts that a service keeps: members, topics, kudos, stars."""
+    """The tables of the kinds of facts that a service keeps: members, topics, kudos, stars, responses."""
     return Migrations("forum", tuple(Path(__file__).parent / "migrations" / f"{kind}.sql" for kind in kinds))
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from shared.contracts import applications, forum, members
-from shared.contracts.catalogue import FORUM, MEMBERS
+from shared.contracts import topics as clock
+from shared.contracts.catalogue import FORUM, MEMBERS, TOPICS
 from shared.contracts.envelope import Data, Event
 from shared.forum.identity import roots, stand_in
 from shared.forum.registers import (
     AcceptanceRow,
     KudosRow,
     ReplyRow,
+    ResponseRow,
     TopicRow,
     columns,
     later,
@@ -47,10 +49,12 @@ class Touched:
     topics: set[str] = field(default_factory=set)
     """Something of the topic itself, or what its id stands for, changed."""
     replies: list[Any] = field(default_factory=list)
-    """Rows reply_id, left_topic_id, topic_id, left_author_id, author_id."""
+    """Rows reply_id, left_topic_id, topic_id, left_author_id, author_id, left_posted_at, posted_at."""
     acceptances: set[tuple[str, str]] = field(default_factory=set)
     kudos: list[Any] = field(default_factory=list)
     """Rows kudos_id, left_reply_id, reply_id, left_giver_id, giver_id."""
+    responses: set[str] = field(default_factory=set)
+    """Topics of which topics.events says another first response."""
     members: set[str] = field(default_factory=set)
     aliases: bool = True
     """Whether any id may stand for another: where none does, nobody need look."""
@@ -72,8 +76,17 @@ class Touched:
 class Facts:
     """The fold of one service, with the facts that it keeps: members always, the others as it says."""
 
-    def __init__(self, erasure_key: bytes, *, topics: bool = False, kudos: bool = False, stars: bool = False) -> None:
+    def __init__(
+        self,
+        erasure_key: bytes,
+        *,
+        topics: bool = False,
+        kudos: bool = False,
+        stars: bool = False,
+        responses: bool = False,
+    ) -> None:
         self._key, self._topics, self._kudos, self._stars = erasure_key, topics, kudos, stars
+        self._responses = responses
 
     def stand_in(self, member_id: str) -> str:
         """What stands for this member's id once it is erased."""
@@ -146,14 +159,7 @@ class Facts:
             await connection.execute(SQL.erase_from_replies, ids, stand_ins)
         if self._kudos:
             touched.kudos += [
-                {
-                    "kudos_id": None,
-                    "left_reply_id": row["reply_id"],
-                    "reply_id": row["reply_id"],
-                    "left_giver_id": row["giver_id"],
-                    "giver_id": erased[row["giver_id"]],
-                }
-                for row in await connection.fetch(SQL.kudos_naming, ids)
+                {**row, "giver_id": erased[row["giver_id"]]} for row in await connection.fetch(SQL.kudos_naming, ids)
             ]
             await connection.execute(SQL.erase_from_kudos, ids, stand_ins)
         if self._stars:
@@ -168,6 +174,7 @@ class Facts:
         # Those who stay lose the deeds and the appointments that came to them through the erased.
         touched.members |= left
         await self._touch_topics_of(connection, left, touched)
+        await self._touch_kudos_of(connection, left, touched)
 
     async def _write(self, connection: Any, fold: "_Fold", touched: Touched) -> None:
         if fold.members:
@@ -178,6 +185,8 @@ class Facts:
             rows = await connection.fetch(SQL.fold_topics, *columns(list(fold.topics.values())))
             touched.topics.update(row["topic_id"] for row in rows)
             await self._relink(connection, "topic", rows, "topic_id", touched)
+        if self._kudos:
+            fold.hold_replies()
         if self._topics and fold.replies:
             touched.replies = await connection.fetch(SQL.fold_replies, *columns(list(fold.replies.values())))
         if self._topics and fold.acceptances:
@@ -185,6 +194,9 @@ class Facts:
             touched.acceptances = {(row["topic_id"], row["reply_id"]) for row in rows}
         if self._kudos and fold.kudos:
             touched.kudos += await connection.fetch(SQL.fold_kudos, *columns(list(fold.kudos.values())))
+        if self._responses and fold.responses:
+            rows = await connection.fetch(SQL.fold_responses, *columns(list(fold.responses.values())))
+            touched.responses = {row["topic_id"] for row in rows}
         if self._stars and fold.stars:
             rows = await connection.fetch(SQL.fold_stars, *zip(*fold.stars, strict=True))
             changed = {row["member_id"] for row in rows}
@@ -230,6 +242,7 @@ class Facts:
         else:
             touched.members |= ids
             await self._touch_topics_of(connection, ids, touched)
+            await self._touch_kudos_of(connection, ids, touched)
 
     async def _touch_topics_of(self, connection: Any, member_ids: set[str], touched: Touched) -> None:
         """A member's standing changed: so may every topic in which they asked or replied."""
@@ -238,6 +251,12 @@ class Facts:
         group = await self._group(connection, "member", member_ids)
         rows = await connection.fetch(SQL.topics_naming, list(group))
         touched.topics.update(row["topic_id"] for row in rows)
+
+    async def _touch_kudos_of(self, connection: Any, member_ids: set[str], touched: Touched) -> None:
+        """Whom a giver's id stands for changed: so may which of their kudos is the earliest, and which is their own."""
+        if member_ids and self._kudos:
+            group = await self._group(connection, "member", member_ids)
+            touched.kudos += await connection.fetch(SQL.kudos_naming, list(group))
 
 
 @dataclass
@@ -279,6 +298,7 @@ class _Fold:
         self.acceptances: dict[tuple[str, str], AcceptanceRow] = {}
         self.kudos: dict[str, KudosRow] = {}
         self.members: dict[str, tuple[str, members.MemberData]] = {}
+        self.responses: dict[str, ResponseRow] = {}
         self.stars: list[tuple[str, Any, bool]] = []
 
     def add(self, record: Record) -> None:
@@ -296,7 +316,7 @@ class _Fold:
                         return  # erasure is for ever: a late record brings nobody back
                     setattr(event.data, name, self._erased[value])
         handler(self, event, record)
-        if event.type in _TOPIC_TYPES:
+        if event.type in _MARKING_TYPES:
             topic_id = event.data.topic_id
             mark = self.touched.marks.get(topic_id)
             if mark is None:
@@ -416,6 +436,33 @@ class _Fold:
         if known is None or later(stamp, known[0]):
             self.members[data.member_id] = (stamp, data)
 
+    def hold_replies(self) -> None:
+        """Whoever derives from a reply holds its row, also one that is not known yet.
+
+        A kudos, an acceptance or a first response may come in another partition than its reply: two replicas would
+        each derive without what the other has not committed.
+        """
+        for kudos in self.kudos.values():
+            if kudos.reply_id is not None:
+                self._reply(kudos.reply_id)
+        for _, reply_id in self.acceptances:
+            self._reply(reply_id)
+        for response in self.responses.values():
+            if response.reply_id is not None:
+                self._reply(response.reply_id)
+
+    def response_recorded(self, event: clock.FirstResponseRecorded, record: Record) -> None:
+        data = event.data
+        self._response(event, data.topic_id, data.reply_id, data.within_target)
+
+    def response_revoked(self, event: clock.FirstResponseRevoked, record: Record) -> None:
+        self._response(event, event.data.topic_id, None, None)
+
+    def _response(self, event: Event, topic_id: str, reply_id: str | None, within_target: bool | None) -> None:
+        sequence, known = event.sequence or 0, self.responses.get(topic_id)
+        if known is None or sequence > known.sequence:
+            self.responses[topic_id] = ResponseRow(topic_id, sequence, reply_id, within_target, event.backfill)
+
     def star(self, event: Event, record: Record) -> None:
         self.stars.append((event.data.member_id, event.time, isinstance(event, applications.StarAppointed)))
 
@@ -436,7 +483,7 @@ class _Fold:
             setattr(row, column or register, value)
 
 
-_TOPIC_TYPES = {event.type_name() for event in FORUM.events}
+_MARKING_TYPES = {event.type_name() for event in (*FORUM.events, *TOPICS.events)}
 _TOPIC_OPPOSITES = {
     "topic-closed": "closed_at",
     "topic-reopened": "reopened_at",
@@ -464,6 +511,8 @@ _HANDLERS: dict[str, Callable[[_Fold, Any, Record], None]] = {
     "member-reinstated": _Fold.member,
     "member-merged": _Fold.member,
     "member-erased": _Fold.nothing,
+    "first-response-recorded": _Fold.response_recorded,
+    "first-response-revoked": _Fold.response_revoked,
     "star-appointed": _Fold.star,
     "star-retired": _Fold.star,
 }

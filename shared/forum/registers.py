@@ -104,6 +104,17 @@ class KudosRow:
     revoked_at: datetime | None = None
 
 
+@dataclass(slots=True)
+class ResponseRow:
+    """What topics.events says of a topic's first response: of its facts the one with the highest sequence stands."""
+
+    topic_id: str
+    sequence: int
+    reply_id: str | None
+    within_target: bool | None
+    backfill: bool
+
+
 def columns(rows: list[Any]) -> list[list[Any]]:
     """The rows as one array a column, in the order of their fields: the shape that ``unnest`` takes."""
     values = attrgetter(*(column.name for column in fields(rows[0])))

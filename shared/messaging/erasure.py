@@ -5,8 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shared.contracts.catalogue import STREAMS
 from shared.messaging.consumer import DeadLetter
-from shared.messaging.outbox import SQL
+from shared.messaging.outbox import SQL, event_id
+
+_KEYED_BY_MEMBER = [stream.name for stream in STREAMS if stream.key == "member_id"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character, which JSON can write and UTF-8 cannot: never part of an id."""
@@ -23,13 +26,17 @@ async def forget(connection: Any, erased: Mapping[str, str]) -> None:
         for needle in {json.dumps(member_id).encode(), json.dumps(member_id, ensure_ascii=False).encode()}:
             rows = await connection.fetch(SQL.outbox_naming, needle)
             if rows:
+                renamed = [_renamed(row, member_id, stand_in) for row in rows]
                 await connection.execute(
                     SQL.rewrite_outbox,
                     [row["id"] for row in rows],
-                    [_renamed(row["value"], member_id, stand_in) for row in rows],
+                    [key for key, _ in renamed],
+                    [value for _, value in renamed],
                 )
             await connection.execute(SQL.empty_dead_letters, needle)
         await connection.execute(SQL.empty_dead_letters_of_key, member_id.encode())
+        await connection.execute(SQL.rename_sequences, _KEYED_BY_MEMBER, member_id, stand_in)
+        await connection.execute(SQL.forget_sequences, _KEYED_BY_MEMBER, member_id)
 
 
 def strings_in(letter: DeadLetter) -> set[str]:
@@ -52,11 +59,16 @@ def strings_in(letter: DeadLetter) -> set[str]:
     return found
 
 
-def _renamed(value: bytes, member_id: str, stand_in: str) -> bytes:
-    envelope = json.loads(value)
+def _renamed(row: Any, member_id: str, stand_in: str) -> tuple[str, bytes]:
+    """Key and value of an outgoing record that names them no more."""
+    key, envelope = row["key"], json.loads(row["value"])
     if envelope["type"] != "member-erased":
         envelope["data"] = _replaced(envelope["data"], member_id, stand_in)
-    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+        if key == member_id and "sequence" in envelope:
+            # A fact about the member: its key is their name, and its id is made of that.
+            key = stand_in
+            envelope["id"] = event_id(row["stream"], key, envelope["sequence"])
+    return key, json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _replaced(data: Any, member_id: str, stand_in: str, name: str = "") -> Any:

@@ -83,7 +83,7 @@ class Transaction:
         return one.event.model_construct(
             _fields_set=None,
             specversion="1.0",
-            id=f"{one.stream.name}/{_bounded(one.key)}/{sequence}",
+            id=event_id(one.stream.name, one.key, sequence),
             source=self._source,
             type=one.event.type_name(),
             time=one.time,
@@ -93,6 +93,11 @@ class Transaction:
             data=one.data,
             **optional,
         )
+
+
+def event_id(stream: str, key: str, sequence: int) -> str:
+    """The id of an event of ours."""
+    return f"{stream}/{_bounded(key)}/{sequence}"
 
 
 def _bounded(key: str) -> str:
@@ -112,13 +117,18 @@ class Outbox:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction whose outgoing events are committed with it, or not at all."""
-        async with self._pool.acquire() as connection:
-            async with connection.transaction():
-                transaction = Transaction(connection, self.source)
-                yield transaction
-                written = await transaction.write_outbox()
-            if written:
-                self.written.set()
+        async with self._pool.acquire() as connection, self.transaction_on(connection) as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def transaction_on(self, connection: Any, isolation: str | None = None) -> AsyncIterator[Transaction]:
+        """The same on a connection of the caller's own."""
+        async with connection.transaction(isolation=isolation):
+            transaction = Transaction(connection, self.source)
+            yield transaction
+            written = await transaction.write_outbox()
+        if written:
+            self.written.set()
 
 
 async def caught_up_at(connection: Any, cluster: str, stream: Stream) -> datetime | None:

@@ -121,6 +121,21 @@ RELAY_PUBLISHED = Counter(
     "constellation_relay_published_total", "Events published from the outbox", ("service", "stream")
 )
 
+# --- Boards ---------------------------------------------------------------------------------------------------------
+
+# Postings folded into boards: what the ledger gained and lost. Stands still while the projector is away.
+FOLDED = Counter("constellation_boards_folded_total", "Entries gained and lost that the boards took in")
+
+# One fold: read what changed, move standings and scores, publish, commit. Grows with the number of members it moves.
+FOLD_SECONDS = Histogram(
+    "constellation_boards_fold_duration_seconds", "Seconds of one fold into the boards", buckets=_MILLISECONDS
+)
+
+# Age of the oldest entry that no board shows yet; 0 when there is none. What people wait for beside the consumer's lag.
+BOARDS_AGE = AgeGauge(
+    "constellation_boards_oldest_change_age_seconds", "Age of the oldest change not on the boards", ()
+)
+
 # --- Timers ---------------------------------------------------------------------------------------------------------
 
 # stage: new, stalled, warning, breached, and the other services' own timers by name.

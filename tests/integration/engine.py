@@ -32,6 +32,9 @@ class OneConnection:
     async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
         yield self._connection
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
 
 class Engine:
     """The consumer of the topics service, and what can be asked of its state."""

@@ -91,7 +91,8 @@ WHERE excluded.topic_stamp > r.topic_stamp
     OR (r.backfill AND NOT excluded.backfill)
     OR greatest(excluded.deleted_at, r.deleted_at) IS DISTINCT FROM r.deleted_at
     OR greatest(excluded.restored_at, r.restored_at) IS DISTINCT FROM r.restored_at
-RETURNING new.reply_id, old.topic_id AS left_topic_id, new.topic_id, old.author_id AS left_author_id, new.author_id;
+RETURNING new.reply_id, old.topic_id AS left_topic_id, new.topic_id, old.author_id AS left_author_id, new.author_id,
+    old.posted_at AS left_posted_at, new.posted_at;
 
 -- name: fold_acceptances
 INSERT INTO acceptance AS a (topic_id, reply_id, accepted_stamp, accepted_at, backfill, revoked_at)
@@ -126,6 +127,16 @@ WHERE excluded.given_stamp > k.given_stamp
     OR (k.backfill AND NOT excluded.backfill)
     OR greatest(excluded.revoked_at, k.revoked_at) IS DISTINCT FROM k.revoked_at
 RETURNING new.kudos_id, old.reply_id AS left_reply_id, new.reply_id, old.giver_id AS left_giver_id, new.giver_id;
+
+-- name: fold_responses
+INSERT INTO first_response AS f (topic_id, sequence, reply_id, within_target, backfill)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[]) AS given (topic_id)
+ORDER BY given.topic_id
+ON CONFLICT (topic_id) DO UPDATE SET
+    sequence = excluded.sequence, reply_id = excluded.reply_id, within_target = excluded.within_target,
+    backfill = excluded.backfill
+WHERE excluded.sequence > f.sequence
+RETURNING topic_id;
 
 -- name: fold_members
 INSERT INTO member AS m (member_id, stamp, status, into_member_id, name, locale, time_zone, languages, joined_at)
@@ -186,7 +197,8 @@ UNION
 SELECT topic_id FROM reply WHERE author_id = ANY($1::text[]) AND topic_id IS NOT NULL;
 
 -- name: kudos_naming
-SELECT reply_id, giver_id FROM kudos WHERE giver_id = ANY($1::text[]) AND reply_id IS NOT NULL;
+SELECT kudos_id, reply_id AS left_reply_id, reply_id, giver_id AS left_giver_id, giver_id FROM kudos
+WHERE giver_id = ANY($1::text[]) AND reply_id IS NOT NULL;
 
 -- name: erase_from_topics
 UPDATE topic AS t SET author_id = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)

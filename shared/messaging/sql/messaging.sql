@@ -101,5 +101,13 @@ WHERE position($1::bytea IN value) > 0
 ORDER BY id FOR UPDATE;
 
 -- name: rewrite_outbox
-UPDATE outbox AS o SET value = given.value
-FROM unnest($1::bigint[], $2::bytea[]) AS given (id, value) WHERE o.id = given.id;
+UPDATE outbox AS o SET key = given.key, value = given.value
+FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS given (id, key, value) WHERE o.id = given.id;
+
+-- name: rename_sequences
+-- An erased member's counters go on under their stand-in.
+UPDATE sequence SET key = $3 WHERE stream = ANY($1::text[]) AND key = $2
+AND NOT EXISTS (SELECT FROM sequence AS s WHERE s.stream = sequence.stream AND s.key = $3);
+
+-- name: forget_sequences
+DELETE FROM sequence WHERE stream = ANY($1::text[]) AND key = $2;

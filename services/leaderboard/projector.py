@@ -1,0 +1,244 @@
+"""The projector: folds what changed in the ledger into the boards, and tells what that means for members."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from shared.contracts import leaderboard as events
+from shared.contracts.catalogue import LEADERBOARD
+from shared.messaging import Outbox, Outgoing, Transaction
+from shared.observability import metrics
+from shared.postgres import UNAVAILABLE, Queries
+from shared.postgres.singleton import STANDBY_SECONDS, held_alone
+
+log = logging.getLogger(__name__)
+
+SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
+
+BATCH = 5000
+POLL_SECONDS = 0.05
+FORGET_SECONDS = 60.0
+MOST_NAMED = 200
+"""Of more members than these a watcher is told only that the board changed."""
+
+FOLD_TAKEN = SQL.fold.replace("{postings}", SQL.taken_postings).replace("{boards}", "").replace("{periods}", "")
+FOLD_ALL = (
+    SQL.fold.replace("{postings}", SQL.all_postings)
+    .replace("{boards}", "AND ($1::text IS NULL OR b.board = $1)")
+    .replace("{periods}", "WHERE $2::int IS NULL OR w.period = $2")
+)
+
+
+@contextlib.asynccontextmanager
+async def folding(outbox: Outbox, connection: Any, *, alone: bool = False) -> AsyncIterator[Transaction]:
+    """A transaction that alone may write boards. The lock comes first: all of it sees one snapshot taken under it.
+
+    ``alone``: nor may batches come in meanwhile.
+    """
+    locks = [(SQL.lock_boards, SQL.unlock_boards)] + ([(SQL.lock_facts, SQL.unlock_facts)] if alone else [])
+    held: list[str] = []
+    try:
+        for lock, unlock in locks:
+            await connection.execute(lock)
+            held.insert(0, unlock)
+        async with outbox.transaction_on(connection, "repeatable_read") as transaction:
+            await connection.execute(SQL.plan_for_folds)
+            yield transaction
+    finally:
+        for unlock in held:
+            if not connection.is_closed():
+                await connection.execute(unlock)
+
+
+async def rebuild(connection: Any, board: str | None = None, period: int | None = None) -> None:
+    """Derive boards from the ledger again: all, one, or all in one period. The caller is ``folding``."""
+    await connection.execute(SQL.clear_boards, board, period)
+    await derive_boards(connection, board, period)
+
+
+async def derive_boards(connection: Any, board: str | None = None, period: int | None = None) -> None:
+    """The same, where nothing is on them yet."""
+    await connection.fetch(FOLD_ALL, board, period)
+
+
+class Projector:
+    """Folds by one process of the service at a time; the others stand by."""
+
+    def __init__(self, dsn: str, service: str, outbox: Outbox) -> None:
+        self._dsn, self._service, self._outbox = dsn, service, outbox
+        self.wake = asyncio.Event()
+        """Set when this process has written entries: the projector need not wait for its next look."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            try:
+                async with held_alone(self._dsn, self._service, "projector") as connection:
+                    await self._keep_folding(connection)
+            except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+                log.warning("the projector could not fold, it tries again: %s", error)
+                await asyncio.sleep(STANDBY_SECONDS)
+
+    async def _keep_folding(self, connection: Any) -> None:
+        forgotten = time.monotonic()
+        while True:
+            self.wake.clear()
+            folded = await self.fold(connection)
+            if time.monotonic() - forgotten > FORGET_SECONDS:
+                await connection.execute(SQL.forget_changes)
+                forgotten = time.monotonic()
+            if folded < BATCH:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
+
+    async def fold(self, connection: Any) -> int:
+        """Fold what waits, at most BATCH postings. Returns how many there were."""
+        if not await connection.fetchval(SQL.something_changed):
+            return 0
+        started = time.perf_counter()
+        async with folding(self._outbox, connection) as transaction:
+            count = await self.fold_within(transaction)
+        metrics.FOLDED.inc(count)
+        metrics.FOLD_SECONDS.observe(time.perf_counter() - started)
+        return count
+
+    async def fold_within(self, transaction: Transaction) -> int:
+        """The same inside a transaction that is ``folding``."""
+        connection = transaction.connection
+        rows = await connection.fetch(SQL.read_changed, BATCH)
+        if not rows:
+            return 0
+        current = await connection.fetchval("SELECT current FROM epoch")
+        boards = _boards_of(rows)
+        await connection.execute(SQL.write_boards, [epoch for epoch, _ in boards], [board for _, board in boards])
+        live = {(current, board) for board in _boards_with_news(rows, current)}
+        before = await self._first_ten(connection, current, live)
+        mended = await connection.fetch(FOLD_TAKEN, rows[-1]["id"])
+        await mend(connection, mended)
+        _publish(transaction, [row for row in rows if row["epoch"] == current])
+        await self._milestones(transaction, current, live, before, rows)
+        await _log_changes(connection, {board: who for (epoch, board), who in boards.items() if epoch == current})
+        return len(rows)
+
+    async def _first_ten(self, connection: Any, current: int, live: set[tuple[int, str]]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {board: [] for _, board in live}
+        if live:
+            for row in await connection.fetch(SQL.first_ten, current, list(found)):
+                found[row["board"]].append(row["member_id"])
+        return found
+
+    async def _milestones(
+        self,
+        transaction: Transaction,
+        current: int,
+        live: set[tuple[int, str]],
+        before: Mapping[str, list[str]],
+        rows: list[Any],
+    ) -> None:
+        """Who came among a board's first ten by something that is news; each is told once for ever."""
+        reached: dict[tuple[str, str, str], Any] = {}
+        gained: dict[str, Any] = {row["member_id"]: row for row in rows if _is_news(row, current)}
+        for board, members in (await self._first_ten(transaction.connection, current, live)).items():
+            for n, member in enumerate(members):
+                if member in gained and member not in before[board]:
+                    reached[member, board, "entered-top-10"] = gained[member]
+                if n == 0 and member in gained and before[board][:1] != [member]:
+                    reached[member, board, "first-place"] = gained[member]
+        if not reached:
+            return
+        columns = [list(column) for column in zip(*reached, strict=True)]
+        for row in await transaction.connection.fetch(SQL.write_milestones, *columns):
+            cause = reached[row["member_id"], row["board"], row["kind"]]
+            data = events.MilestoneReachedData(member_id=row["member_id"], board=row["board"], kind=row["kind"])
+            transaction.publish(
+                Outgoing(LEADERBOARD, events.MilestoneReached, data, cause["at"], traceparent=cause["traceparent"])
+            )
+
+
+async def mend(connection: Any, rows: Iterable[Any]) -> None:
+    """Find the latest counted entry again where it went."""
+    lost = [(row["board_no"], row["period"], row["member_id"]) for row in rows if row["board_no"] is not None]
+    if lost:
+        await connection.execute(SQL.mend_reached, *map(list, zip(*lost, strict=True)))
+
+
+def _scopes(row: Any) -> list[str]:
+    """The boards that an entry counts on."""
+    found = ["everyone"]
+    if row["star"]:
+        found.append("stars")
+    if row["space"] is not None:
+        found.append(f"space:{row['space']}")
+    if row["language"] is not None:
+        found.append(f"language:{row['language']}")
+    return found
+
+
+def _boards_of(rows: list[Any]) -> dict[tuple[int, str], set[str]]:
+    """Who may have moved on each board of each epoch."""
+    found: dict[tuple[int, str], set[str]] = defaultdict(set)
+    for row in rows:
+        for board in _scopes(row):
+            found[row["epoch"], board].add(row["member_id"])
+    return found
+
+
+def _is_news(row: Any, current: int) -> bool:
+    return row["sign"] > 0 and not row["backfill"] and row["epoch"] == current
+
+
+def _boards_with_news(rows: list[Any], current: int) -> set[str]:
+    return {board for row in rows if _is_news(row, current) for board in _scopes(row)}
+
+
+def _said(row: Any) -> tuple[Any, ...]:
+    """What an event says of an entry."""
+    return tuple(row[name] for name in ("member_id", "points", "topic_id", "reply_id", "kudos_id"))
+
+
+def _publish(transaction: Transaction, rows: list[Any]) -> None:
+    """Say what became of each entry: what it was before these postings, and what it is after them."""
+    first_lost: dict[str, Any] = {}
+    last_gained: dict[str, Any] = {}
+    seen: set[str] = set()
+    for row in rows:
+        id = row["entry_id"]
+        if row["sign"] < 0:
+            if id not in seen:
+                first_lost[id] = row
+            last_gained.pop(id, None)
+        else:
+            last_gained[id] = row
+        seen.add(id)
+    for id in seen:
+        lost, gained = first_lost.get(id), last_gained.get(id)
+        if lost is not None and gained is not None and _said(lost) == _said(gained):
+            continue
+        for row, event in ((lost, events.PointsRevoked), (gained, events.PointsAwarded)):
+            if row is not None:
+                transaction.publish(_outgoing(row, event))
+
+
+def _outgoing(row: Any, event: type[events.PointsAwarded] | type[events.PointsRevoked]) -> Outgoing:
+    # Every value is from our own ledger, which took it from checked events.
+    cause = events.Cause.model_construct(topic_id=row["topic_id"], reply_id=row["reply_id"], kudos_id=row["kudos_id"])
+    data = events.PointsData.model_construct(
+        entry_id=row["entry_id"], member_id=row["member_id"], points=row["points"], rule=row["rule"], cause=cause
+    )
+    return Outgoing(LEADERBOARD, event, data, row["at"], row["backfill"], row["traceparent"])
+
+
+async def _log_changes(connection: Any, boards: Mapping[str, set[str]]) -> None:
+    if boards:
+        fold = await connection.fetchval(SQL.next_fold)
+        names = sorted(boards, key=str.encode)
+        named = [json.dumps(sorted(boards[name])) if len(boards[name]) <= MOST_NAMED else None for name in names]
+        await connection.execute(SQL.log_changes, fold, names, named)
