@@ -4,10 +4,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from services.applications import api
+from services.applications.announcements import Announcements
+from services.applications.api import Parts
+from services.applications.applying import Applying
 from services.applications.consumer import STREAMS, ApplicationsConsumer
 from services.applications.erasing import erase
+from services.applications.jams import Jams
+from services.applications.members import Members
+from services.applications.membership import Membership
+from services.applications.perks import Perks
 from services.applications.programme import Programme
 from services.applications.projector import Projector
+from services.applications.quiz import Quiz
+from services.applications.record import Records, Signer
+from services.applications.reviews import Reviews
+from services.applications.roster import Roster
+from services.applications.telling import Telling
+from services.applications.timers import Timers
 from shared import messaging
 from shared.forum import Facts, migrations
 from shared.postgres import Migrations
@@ -28,13 +42,29 @@ def facts_of(erasure_key: bytes) -> Facts:
     return Facts(erasure_key, topics=True, kudos=True, responses=True)
 
 
-async def _nobody(*_: object) -> None:
-    pass
-
-
-def consumer_of(facts: Facts, written: Callable[[], None] = lambda: None) -> ApplicationsConsumer:
+def consumer_of(facts: Facts, telling: Telling, written: Callable[[], None] = lambda: None) -> ApplicationsConsumer:
     """The consumer, with what else hears of a batch."""
-    return ApplicationsConsumer(facts, erase, _nobody, written)
+    return ApplicationsConsumer(facts, erase, telling.answering, written)
+
+
+def parts_of(runtime: Runtime, facts: Facts, programme: Programme, telling: Telling, signer: Signer) -> Parts:
+    """What the doors of the service open on."""
+    outbox, members = runtime.outbox, Members(facts)
+    membership = Membership(outbox, members, programme, telling.star)
+    return Parts(
+        runtime=runtime,
+        members=members,
+        programme=programme,
+        applying=Applying(outbox, members, programme),
+        quiz=Quiz(outbox, members, programme),
+        reviews=Reviews(outbox, members, programme, membership),
+        membership=membership,
+        records=Records(outbox, membership, signer),
+        roster=Roster(outbox, members, programme, membership),
+        perks=Perks(outbox, members),
+        jams=Jams(outbox, members),
+        announcements=Announcements(outbox, members, programme),
+    )
 
 
 def build(settings: Settings, version: str, *, http: bool = True, worker: bool = True) -> Service:
@@ -42,13 +72,34 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
     runtime = Runtime(NAME, settings, MIGRATIONS)
     facts = facts_of(settings.erasure_key_bytes())
     programme = Programme(runtime.outbox)
+    telling = Telling.of(settings, runtime.pool)
+    parts = parts_of(runtime, facts, programme, telling, Signer(settings))
     projector = Projector(settings.postgres_of(NAME) or "", NAME, runtime.outbox, programme)
-    app = create_service_app(NAME, "Constellation: applications", "", version)
+    timers = Timers(
+        {
+            "time-is-up": parts.quiz.close_due,
+            "invitation-lapsed": parts.jams.lapse_due,
+            "term-over": parts.membership.judge_due,
+            "notes-erased": parts.jams.forget_notes,
+        }
+    )
+    app = create_service_app(
+        NAME,
+        "Constellation: applications",
+        "The programme, applications, the quiz, reviews, membership, perks, Star Jam and announcements.",
+        version,
+    )
+    if http:
+        app.include_router(api.router(parts))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        consumer = consumer_of(facts, projector.wake.set)
-        async with runtime.running(STREAMS, consumer.apply if worker else None, [*([projector.run] if worker else [])]):
+        consumer = consumer_of(facts, telling, projector.wake.set)
+        async with runtime.running(
+            STREAMS,
+            consumer.apply if worker else None,
+            [projector.run, timers.run, telling.run] if worker else [],
+        ):
             yield
 
     return Service(NAME, app, lifespan, runtime.problems)

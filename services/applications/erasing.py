@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from services.applications.jams import erase_guests
 from shared.messaging import Transaction
 from shared.postgres import Queries
 
@@ -39,3 +40,4 @@ async def erase(transaction: Transaction, erased: dict[str, str]) -> None:
         SQL.rename_standings,
     ):
         await connection.execute(rename, ids, stand_ins)
+    await erase_guests(transaction, erased)

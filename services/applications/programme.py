@@ -190,6 +190,11 @@ class EditionDocument(_Document):
         """How long somebody waits before they apply again."""
         return timedelta(days=self.cool_down_days)
 
+    @property
+    def quiz_wait(self) -> timedelta:
+        """How long somebody waits between two attempts at the quiz."""
+        return timedelta(hours=self.quiz.wait_hours)
+
 
 class QuestionText(_Document):
     """A question in one language; the first option is the right one."""

@@ -101,7 +101,8 @@ class Projector:
         edition = await self._programme.present(connection)
         criteria = edition.document.rules_of_criteria()
         today = datetime.now(UTC).date()
-        meeting, other = [], []
+        meeting: list[str] = []
+        other: list[str] = []
         for id, record in (await read_records(connection, members)).items():
             (meeting if rules.meets(criteria, record, today) else other).append(id)
         if other:

@@ -440,7 +440,7 @@ def check_answers(fields: Iterable[Field], answers: Mapping[str, Any], own_repli
     """What is missing or wrong before an application can be submitted, by field. The draft is checked already."""
     wrong = {}
     for one in fields:
-        value = answers.get(one.id)
+        value: Any = answers.get(one.id)
         if one.kind == "consent":
             if one.required and value is not True:
                 wrong[one.id] = "Without your consent we cannot read your application."

@@ -32,6 +32,7 @@ from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
+from shared.web.formats import spreadsheet_cell
 
 PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
 QUARTER = timedelta(days=91)
@@ -389,14 +390,9 @@ def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
     if rows:
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     return Response(
         text.getvalue(),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"', "Cache-Control": "private, no-store"},
     )
-
-
-def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
