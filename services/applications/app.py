@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from services.applications import api
+from services.applications import api, pages
 from services.applications.announcements import Announcements
 from services.applications.api import Parts
 from services.applications.applying import Applying
@@ -91,6 +91,7 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
     )
     if http:
         app.include_router(api.router(parts))
+        app.include_router(pages.router(parts))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -43,10 +43,20 @@ class Link:
 SECTIONS = (
     Link("questions", "Questions", "/topics/", "message-circle-question-mark"),
     Link("promise", "Promise", "/topics/promise", "target"),
+    Link("stars", "Stars", "/applications/", "star"),
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
 
-DESK = (Link("policies", "Policies", "/topics/policies", "scale"),)
+DESK = (
+    Link("policies", "Policies", "/topics/policies", "scale"),
+    Link("reviews", "Reviews", "/applications/reviews", "clipboard-list"),
+    Link("programme", "Programme", "/applications/desk/programme", "book-open"),
+    Link("quiz", "Quiz questions", "/applications/desk/quiz", "circle-help"),
+    Link("jams", "Star Jam", "/applications/desk/jams", "plane"),
+    Link("perks", "Perks", "/applications/desk/perks", "gift"),
+    Link("announce", "Announcements", "/applications/desk/announcements", "send"),
+    Link("roster", "Roster", "/applications/desk/roster", "users"),
+)
 """What staff see besides."""
 
 mimetypes.add_type("font/woff2", ".woff2")
