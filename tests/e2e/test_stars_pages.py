@@ -1,4 +1,4 @@
-"""The pages of the applications service, looked at and used in a real browser, and their story from form to Star Jam."""
+"""The pages of the applications service, looked at and used in a real browser, from the form to Star Jam."""
 
 from datetime import timedelta
 from typing import Any
