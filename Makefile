@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup up test lint format bench chaos lock contracts clean
+.PHONY: help setup up demo test lint format bench chaos lock contracts clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ stars: .venv/.ready
 up: setup ## all four services on http://localhost:8080, on embedded Kafka and PostgreSQL
 	@exec ./stars up
 
+demo: setup ## the same with an invented forum in it: two years of history, and live traffic
+	@exec ./stars up --demo --data .stars-demo
+
 test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest
 
@@ -40,7 +43,7 @@ format: setup ## mend the style
 	@$(BIN)/ruff check --fix .
 
 chaos: setup ## the long fault tests: many kills, restarts and rebalances
-	@$(BIN)/python -m pytest tests/chaos --chaos-rounds 10
+	@$(BIN)/python -m pytest tests/chaos tests/integration/test_ledger_life.py --chaos-rounds 10
 
 bench: setup ## speed, side by side with a plain baseline and the floor
 	@$(BIN)/python -m tests.load
@@ -53,4 +56,4 @@ lock: .venv/.ready ## resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --all-extras --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml -o requirements.lock
 
 clean: ## forget the virtual environment and the embedded instance
-	rm -rf .venv .stars stars
+	rm -rf .venv .stars .stars-demo stars

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -15,6 +16,10 @@ from shared.messaging.kafka import KafkaUnavailable, cluster_id
 from shared.postgres.migrations import pending
 from shared.postgres.pool import MINIMUM_VERSION
 from shared.settings import Settings
+from shared.web.addresses import is_loopback
+from shared.web.sign_in.attempts import SignInFailed
+from shared.web.sign_in.discourse import DiscourseConnect
+from shared.web.sign_in.oidc import OpenIDConnect
 
 LAG_SECONDS = 30
 
@@ -37,6 +42,7 @@ async def _look(settings: Settings) -> bool:
         *await _kafka(settings),
         *await _postgres(settings),
         *await _http(settings),
+        *await _sign_in(settings),
     ]:
         typer.echo(("ok    " if good else "WRONG ") + line)
         well = well and good
@@ -125,3 +131,25 @@ async def _http(settings: Settings) -> list[tuple[bool, str]]:
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return [(False, f"{settings.url} does not answer: {type(error).__name__}: {error}")]
     return [(False, line) for line in problems] or [(True, f"{settings.url} is ready")]
+
+
+async def _sign_in(settings: Settings) -> list[tuple[bool, str]]:
+    found: list[tuple[bool, str]] = []
+    try:
+        if settings.oidc_client_id:
+            provider = OpenIDConnect(settings)
+            try:
+                await provider.describe()
+                found.append((True, f"people can sign in at {provider.at}"))
+            except SignInFailed as failed:
+                found.append((False, f"nobody can sign in at {provider.at}: {failed.reason or failed.words}"))
+        if settings.discourse_connect_secret:
+            found.append((True, f"people can sign in at {DiscourseConnect(settings).at}"))
+    except ValueError as error:
+        found.append((False, str(error)))
+    public = urlsplit(settings.url or "")
+    if found and public.scheme != "https" and not is_loopback(public.hostname):
+        found.append(
+            (False, "people sign in, but STARS_URL is not https: whoever is on the way can take their session")
+        )
+    return found

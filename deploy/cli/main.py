@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.cli import dead_letters, doctor, history, migrate, run, token, up
+from deploy.cli import dead_letters, doctor, history, migrate, rules, run, token, up
 from deploy.services import VERSION
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("migrate")(migrate.migrate)
 app.add_typer(history.app, name="import")
 app.command("token")(token.token)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(rules.app, name="rules")
 app.command("doctor")(doctor.doctor)
 
 

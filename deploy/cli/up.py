@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from deploy import services
 from deploy.cli.context import DEFAULT_DATA, Data, console, fail, read_settings
+from deploy.demo import Demo, DemoFailed
 from deploy.infrastructure import InfrastructureError, Instance, infrastructure
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.observability import configure_logging, configure_traces, shutdown_traces
@@ -20,30 +23,43 @@ from shared.web import PortTaken, StartFailed, create_process, run, serve
 def up(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 finds a free one.")] = None,
     data: Data = DEFAULT_DATA,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Invent a forum with two years of history, and let it live.")
+    ] = False,
+    demo_seed: Annotated[int, typer.Option(help="Another seed is another forum.", show_default=True)] = 1,
 ) -> None:
     """Start everything: embedded Kafka and PostgreSQL unless the environment names them, and all four services.
 
-    Prints `ready: URL` when it is; Ctrl-C stops all of it, and a second start finds everything again.
+    Prints `ready: URL` when it is; Ctrl-C stops all of it, and a second start finds everything again. With `--demo`
+    it is ready when the invented history can be read; a second start fills the time in between, and lives on.
     """
     settings = read_settings()
     if "log_format" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_format": "text"})
     try:
         with Instance.open(data) as instance:
-            run(_up(settings, instance, settings.port if port is None else port))
-    except (InfrastructureError, MigrationsError, PortTaken, StartFailed, KafkaUnavailable, ValueError) as error:
+            run(_up(settings, instance, settings.port if port is None else port, demo_seed if demo else None))
+    except (
+        InfrastructureError,
+        MigrationsError,
+        DemoFailed,
+        KafkaUnavailable,
+        PortTaken,
+        StartFailed,
+        ValueError,
+    ) as error:
         fail(str(error))
     except KeyboardInterrupt:
         pass
     console.print("stopped")
 
 
-async def _up(settings: Settings, instance: Instance, port: int) -> None:
+async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int | None) -> None:
     configure_logging(settings)
     configure_traces(settings)
     # Errors of what is started in this process are said by it; its steps are for whoever looks for them.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    embedded = settings.postgres is None
+    embedded = not any(settings.postgres_of(name) for name in services.NAMES)
     async with infrastructure(settings, instance.folder, _say) as found:
         settings = settings.model_copy(
             update={
@@ -61,19 +77,45 @@ async def _up(settings: Settings, instance: Instance, port: int) -> None:
             _say(f"Kafka: {len(created)} streams created")
 
         built = [services.build(name, settings) for name in services.NAMES]
-        announcing: list[asyncio.Task[None]] = []
+        demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
 
         async def announce(url: str) -> None:
             while any([await service.problems() for service in built]):
                 await asyncio.sleep(0.1)
-            instance.ready(url, found.kafka, found.postgres)
-            typer.echo(f"ready: {url}")
+            if demo:
+                await demo.fill()
+            instance.ready(settings.url or url, found.kafka, found.postgres)
+            typer.echo(f"ready: {settings.url or url}")
+            if demo:
+                await demo.live(url)
 
-        def listening(url: str) -> None:
-            announcing.append(asyncio.get_running_loop().create_task(announce(settings.url or url)))
-
-        await serve(create_process(built, settings, embedded=embedded), settings.host, port, ready=listening)
+        await _serve_and(announce, create_process(built, settings, embedded=embedded), settings.host, port)
     shutdown_traces()
+
+
+async def _serve_and(work: Callable[[str], Coroutine[Any, Any, None]], app: ASGIApp, host: str, port: int) -> None:
+    """Serve, and do some work once it listens; where the work fails, serving ends and that is raised."""
+    working: list[asyncio.Task[None]] = []
+    serving = asyncio.current_task()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() and serving:
+            serving.cancel()
+
+    def listening(url: str) -> None:
+        working.append(asyncio.get_running_loop().create_task(work(url)))
+        working[0].add_done_callback(ended)
+
+    try:
+        await serve(app, host, port, ready=listening)
+    except asyncio.CancelledError:
+        if working and working[0].done() and (error := working[0].exception()):
+            raise error from None
+        raise
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from services.leaderboard.boards import ask, read_board, read_member
 from services.leaderboard.members import Members
@@ -18,21 +18,17 @@ from shared.contracts.types import NO_NUL, Id, Instant, Name
 from shared.forum import Facts
 from shared.runtime import Runtime
 from shared.web import Cursor, Limit, Principal, Problem, Role, principal_or_none, require
-
-
-def _blank_is_absent(value: Any) -> Any:
-    return None if value == "" else value
-
+from shared.web.parameters import BLANK_IS_ABSENT
 
 Which = Annotated[Window, Query(description="An entry is in a window when its local date in the board's time zone is")]
 At = Annotated[
     date | None,
-    BeforeValidator(_blank_is_absent),
+    BLANK_IS_ABSENT,
     Query(description="A local date that the window holds; default today"),
 ]
 SeasonOf = Annotated[
     Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)] | None,
-    BeforeValidator(_blank_is_absent),
+    BLANK_IS_ABSENT,
     Query(description="Of `window=season` which one; default the one that opened last"),
 ]
 Board = Annotated[
@@ -213,7 +209,7 @@ def router(runtime: Runtime, facts: Facts, members: Members, seasons: Seasons, w
     @routes.get(
         "/boards/{board}/stream",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Changes"}},
+        responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"}},
     )
     async def watch_board(
         board: Board,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from services.leaderboard import api
+from services.leaderboard import api, pages
 from services.leaderboard.consumer import STREAMS, LeaderboardConsumer
 from services.leaderboard.members import Members
 from services.leaderboard.projector import Projector
@@ -49,6 +49,7 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
         members = Members(runtime.pool, runtime.outbox, facts)
         seasons = Seasons(runtime.pool, runtime.outbox, projector)
         app.include_router(api.router(runtime, facts, members, seasons, watch))
+        app.include_router(pages.router(runtime, members, seasons))
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,18 @@ def rule_set_of(row: Any) -> RuleSet:
 async def load_epochs(connection: Any) -> Epochs:
     """Which writings there are now, and by which rules."""
     row = await connection.fetchrow(SQL.epochs)
-    versions = await connection.fetch(SQL.rule_versions)
-    in_force = RuleBook(rule_set_of(one) for one in versions if not one["rewriting"])
-    shadow = None
-    if row["shadow"] is not None:
-        shadow = Epoch(row["shadow"], RuleBook(map(rule_set_of, versions)))
+    in_force, coming = _books(row["versions"])
+    shadow = None if row["shadow"] is None else Epoch(row["shadow"], coming)
     return Epochs(Epoch(row["current"], in_force), shadow, row["somebody_was_star"])
+
+
+@lru_cache(maxsize=4)
+def _books(versions: str) -> tuple[RuleBook, RuleBook]:
+    """The rules that hold, and those that will once history is written again."""
+    stored = json.loads(versions)
+    rewriting = [one.pop("rewriting") for one in stored]
+    said = list(zip(map(RuleSet.model_validate, stored), rewriting, strict=True))
+    return RuleBook(one for one, is_coming in said if not is_coming), RuleBook(one for one, _ in said)
 
 
 async def rederive(connection: Any, touched: Touched, otherwise: Mark) -> int:

@@ -23,8 +23,15 @@ log = logging.getLogger(__name__)
 
 SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
 
-BATCH = 5000
+BATCH = 20_000
 POLL_SECONDS = 0.05
+FLOOD, REST, LONGEST_REST = 1000, 3.0, 1.5
+"""After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
+member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
+
+EBB_SECONDS = 0.1
+"""Where this process has written nothing for so long, the flood is over."""
+
 FORGET_SECONDS = 60.0
 MOST_NAMED = 200
 """Of more members than these a watcher is told only that the board changed."""
@@ -91,13 +98,25 @@ class Projector:
         forgotten = time.monotonic()
         while True:
             self.wake.clear()
+            started = time.monotonic()
             folded = await self.fold(connection)
-            if time.monotonic() - forgotten > FORGET_SECONDS:
+            now = time.monotonic()
+            if now - forgotten > FORGET_SECONDS:
                 await connection.execute(SQL.forget_changes)
-                forgotten = time.monotonic()
+                forgotten = now
             if folded < BATCH:
+                if folded >= FLOOD:
+                    await self._rest(min(REST * (now - started), LONGEST_REST))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        """Rest while the flood goes on."""
+        end = time.monotonic() + seconds
+        with contextlib.suppress(TimeoutError):
+            while time.monotonic() < end:
+                self.wake.clear()
+                await asyncio.wait_for(self.wake.wait(), EBB_SECONDS)
 
     async def fold(self, connection: Any) -> int:
         """Fold what waits, at most BATCH postings. Returns how many there were."""
@@ -229,10 +248,13 @@ def _publish(transaction: Transaction, rows: list[Any]) -> None:
 
 def _outgoing(row: Any, event: type[events.PointsAwarded] | type[events.PointsRevoked]) -> Outgoing:
     # Every value is from our own ledger, which took it from checked events.
-    cause = events.Cause.model_construct(topic_id=row["topic_id"], reply_id=row["reply_id"], kudos_id=row["kudos_id"])
-    data = events.PointsData.model_construct(
-        entry_id=row["entry_id"], member_id=row["member_id"], points=row["points"], rule=row["rule"], cause=cause
-    )
+    data = {
+        "entry_id": row["entry_id"],
+        "member_id": row["member_id"],
+        "points": row["points"],
+        "rule": row["rule"],
+        "cause": {"topic_id": row["topic_id"], "reply_id": row["reply_id"], "kudos_id": row["kudos_id"]},
+    }
     return Outgoing(LEADERBOARD, event, data, row["at"], row["backfill"], row["traceparent"])
 
 

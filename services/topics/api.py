@@ -21,14 +21,10 @@ from services.topics.claims import Claims
 from services.topics.policies import read_policies, write_policy
 from services.topics.queue import Chosen, QueueState, read_queue, read_topic
 from services.topics.report import Report, Scope, TooManyBuckets
-from shared.contracts.types import NO_NUL, Id, Instant
+from shared.contracts.types import Id, Instant
 from shared.runtime import Runtime
 from shared.web import Cursor, Limit, Principal, Problem, Role, principal_or_none, require
-
-
-def _blank_is_absent(value: Any) -> Any:
-    return None if value == "" else value
-
+from shared.web.parameters import BLANK_IS_ABSENT, Word
 
 _OFFSET_SPACE = re.compile(r" (\d{2}:\d{2})$")
 
@@ -52,15 +48,10 @@ def _utc(value: datetime | None) -> datetime | None:
         raise ValueError("that time cannot be told in UTC") from None
 
 
-Moment = Annotated[
-    datetime | None, BeforeValidator(_moment), BeforeValidator(_blank_is_absent), AfterValidator(_utc), Query()
-]
-Word = Annotated[
-    Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)] | None, BeforeValidator(_blank_is_absent), Query()
-]
-Yes = Annotated[bool | None, BeforeValidator(_blank_is_absent), Query()]
-Every = Annotated[Literal["day", "week", "month", "year"] | None, BeforeValidator(_blank_is_absent), Query()]
-State = Annotated[QueueState | None, BeforeValidator(_blank_is_absent), Query()]
+Moment = Annotated[datetime | None, BeforeValidator(_moment), BLANK_IS_ABSENT, AfterValidator(_utc), Query()]
+Yes = Annotated[bool | None, BLANK_IS_ABSENT, Query()]
+Every = Annotated[Literal["day", "week", "month", "year"] | None, BLANK_IS_ABSENT, Query()]
+State = Annotated[QueueState | None, BLANK_IS_ABSENT, Query()]
 
 
 class Taken(BaseModel):

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from services.topics import promise, rules
-from services.topics.api import Every, Moment, State, Word, Yes
+from services.topics.api import Every, Moment, State, Yes
 from services.topics.claims import Claims
 from services.topics.derive import load_policies
 from services.topics.policies import read_policies, write_policy
@@ -33,6 +33,7 @@ from shared.contracts.types import Id
 from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
 from shared.web.formats import spreadsheet_cell
+from shared.web.parameters import Word
 
 PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
 QUARTER = timedelta(days=91)

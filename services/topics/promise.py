@@ -47,7 +47,8 @@ def sentence(week: Figures, ever: Figures, goal: Policy) -> Sentence:
             return Sentence("Every question so far is still in time.", "None of them is decided yet.", None)
         return Sentence(
             "Nobody has asked yet.",
-            "The first question that the forum publishes, or a history that is imported, begins the clock.",
+            "The first question that the forum publishes, or a history that is imported, begins the clock. "
+            "“make demo” shows an invented forum.",
             None,
         )
     if week["attainment"] is None:
@@ -109,8 +110,17 @@ def grown(value: float | None) -> str:
     return f"{'up' if value > 0 else 'down'} {abs(value):.0%}"
 
 
-def attainment_chart(series: Sequence[Figures], objective: float, links: Sequence[str] | None = None) -> dict[str, Any]:
-    """Attainment, with what it may yet become while some are pending drawn as a band."""
+def floor(*many: Sequence[Figures]) -> float:
+    """Where the scale of attainment begins, for one chart or for several that are compared: so that both the worst
+    and what is around the goal can be told apart."""
+    found = [one["attainment"] for series in many for one in series if one["attainment"] is not None]
+    return max(0.0, int((min(found, default=0.0) - 0.1) * 10) / 10) if found else 0.0
+
+
+def attainment_chart(
+    series: Sequence[Figures], objective: float, links: Sequence[str] | None = None, least: float = 0.0
+) -> dict[str, Any]:
+    """Attainment, with what it may yet become while some are pending drawn as a band; the scale begins at ``least``."""
 
     def bound(one: Figures, more: int) -> float | None:
         if not one["topics"]:
@@ -123,7 +133,7 @@ def attainment_chart(series: Sequence[Figures], objective: float, links: Sequenc
     chart: dict[str, Any] = {
         "x": [int(one["start"].timestamp()) for one in series],
         "unit": "share",
-        "min": 0,
+        "min": least,
         "max": 1,
         "goal": objective,
         "series": [

@@ -1,5 +1,6 @@
 """The CloudEvents 1.0 envelope in JSON, structured mode (https://cloudevents.io)."""
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
@@ -47,12 +48,14 @@ class Event(BaseModel):
     data: Any
 
     @classmethod
+    @cache
     def type_name(cls) -> str:
         """The event's type, like ``topic-created``."""
         name: str = cls.model_fields["type"].default
         return name
 
     @classmethod
+    @cache
     def schema_path(cls) -> str:
         """Where the frozen JSON Schema of this version is served, and what ``dataschema`` says."""
         return f"/schemas/{cls.type_name()}.v{cls.version}.json"

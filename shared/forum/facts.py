@@ -6,7 +6,7 @@ touched, and publishes the difference; so order, repetition and corrections at a
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,10 +185,10 @@ class Facts:
             rows = await connection.fetch(SQL.fold_topics, *columns(list(fold.topics.values())))
             touched.topics.update(row["topic_id"] for row in rows)
             await self._relink(connection, "topic", rows, "topic_id", touched)
-        if self._kudos:
-            fold.hold_replies()
-        if self._topics and fold.replies:
-            touched.replies = await connection.fetch(SQL.fold_replies, *columns(list(fold.replies.values())))
+        held = fold.held_replies() if self._kudos else []
+        if self._topics and (fold.replies or held):
+            rows = columns(list(fold.replies.values())) if fold.replies else [[]] * len(fields(ReplyRow))
+            touched.replies = await connection.fetch(SQL.fold_replies, *rows, held)
         if self._topics and fold.acceptances:
             rows = await connection.fetch(SQL.fold_acceptances, *columns(list(fold.acceptances.values())))
             touched.acceptances = {(row["topic_id"], row["reply_id"]) for row in rows}
@@ -436,20 +436,15 @@ class _Fold:
         if known is None or later(stamp, known[0]):
             self.members[data.member_id] = (stamp, data)
 
-    def hold_replies(self) -> None:
+    def held_replies(self) -> list[str]:
         """Whoever derives from a reply holds its row, also one that is not known yet.
 
         A kudos, an acceptance or a first response may come in another partition than its reply: two replicas would
         each derive without what the other has not committed.
         """
-        for kudos in self.kudos.values():
-            if kudos.reply_id is not None:
-                self._reply(kudos.reply_id)
-        for _, reply_id in self.acceptances:
-            self._reply(reply_id)
-        for response in self.responses.values():
-            if response.reply_id is not None:
-                self._reply(response.reply_id)
+        named = [one.reply_id for one in self.kudos.values()] + [one.reply_id for one in self.responses.values()]
+        held = {*named, *(reply_id for _, reply_id in self.acceptances)} - self.replies.keys()
+        return [reply_id for reply_id in held if reply_id is not None]
 
     def response_recorded(self, event: clock.FirstResponseRecorded, record: Record) -> None:
         data = event.data

@@ -138,6 +138,8 @@ class _State:
     last_error: str = ""
     poisoned: bool = False
     last_beat: float = field(default_factory=time.monotonic)
+    last_word: float = field(default_factory=time.monotonic)
+    """When Kafka last told us anything."""
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -215,6 +217,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if silent > 15:
             found.append(f"no word from Kafka and PostgreSQL for {silent:.0f} s")
         return found
+
+    def silent_for(self) -> float:
+        """For how many seconds Kafka has told this consumer nothing that it asked for."""
+        state = self._state
+        return time.monotonic() - (state.last_word if state.joined else max(state.last_word, state.outside_since))
 
     # --- assignment ---------------------------------------------------------------------------------------------
 
@@ -506,12 +513,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         held = [at for at, one in state.partitions.items() if not one.stopped]
         if kafka is None or not held:
             await self._pool.fetchval("SELECT 1")
+            if state.joined:
+                state.last_word = time.monotonic()  # nothing to ask for
             state.last_beat = time.monotonic()
             return
         generation = state.generation
         # First the instant, then the log's end: whatever was in the log at that instant lies before this end.
         now: datetime = await self._pool.fetchval("SELECT clock_timestamp()")
         ends = await kafka.end_offsets(held)
+        state.last_word = time.monotonic()
         positions: dict[TopicPartition, int] = {}
         if not state.busy and state.failures == 0 and not state.poisoned:
             for at in held:

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from shared.contracts.catalogue import Stream
 from shared.contracts.codec import encode
 from shared.contracts.envelope import Data, Event
@@ -20,11 +22,14 @@ SQL = Queries(Path(__file__).parent / "sql" / "messaging.sql")
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A fact to be published. ``time`` is when it happened; id and sequence are given when it is written."""
+    """A fact to be published. ``time`` is when it happened; id and sequence are given when it is written.
+
+    ``data`` is the event's own class, or, where thousands are made at once, a mapping of the same shape.
+    """
 
     stream: Stream
     event: type[Event]
-    data: Data
+    data: Data | dict[str, Any]
     time: datetime
     backfill: bool = False
     traceparent: str | None = None
@@ -32,7 +37,8 @@ class Outgoing:
     @property
     def key(self) -> str:
         """The record's key: of one key, events keep their order."""
-        key: str = getattr(self.data, self.stream.key_field(self.event.type_name()))
+        name = self.stream.key_field(self.event.type_name())
+        key: str = self.data[name] if isinstance(self.data, dict) else getattr(self.data, name)
         return key
 
 
@@ -58,41 +64,40 @@ class Transaction:
         """Write what was published, in order, with two statements whatever its size. Returns how many."""
         rows: list[tuple[str, str, bytes]] = []
         if self._outgoing:
-            counts = Counter((one.stream.name, one.key) for one in self._outgoing)
+            places = [(one.stream.name, one.key) for one in self._outgoing]
+            counts = Counter(places)
             keys = sorted(counts, key=lambda pair: (pair[0].encode(), pair[1].encode()))
             taken = await self.connection.fetch(
                 SQL.take_sequences, [k[0] for k in keys], [k[1] for k in keys], [counts[k] for k in keys]
             )
             sequence = {(row["stream"], row["key"]): row["last"] - counts[row["stream"], row["key"]] for row in taken}
-            for one in self._outgoing:
-                at = (one.stream.name, one.key)
+            for one, at in zip(self._outgoing, places, strict=True):
                 sequence[at] += 1
-                rows.append((*at, encode(self._envelope(one, sequence[at]))))
+                rows.append((*at, self._envelope(one, event_id(*at, sequence[at]), sequence[at])))
         rows += [(stream.name, key, encode(event)) for stream, key, event in self._forwarded]
         if rows:
             await self.connection.execute(SQL.write_outbox, *map(list, zip(*rows, strict=True)))
         self._outgoing, self._forwarded = [], []
         return len(rows)
 
-    def _envelope(self, one: Outgoing, sequence: int) -> Event:
-        optional: dict[str, Any] = {}
+    def _envelope(self, one: Outgoing, id: str, sequence: int) -> bytes:
+        """The envelope in JSON, as ``encode`` writes that of an event, without making one."""
+        envelope = {
+            "specversion": "1.0",
+            "id": id,
+            "source": self._source,
+            "type": one.event.type_name(),
+            "time": one.time,
+            "datacontenttype": "application/json",
+            "dataschema": one.event.schema_path(),
+            "sequence": sequence,
+            "data": one.data if isinstance(one.data, dict) else one.data.model_dump(exclude_unset=True),
+        }
         if one.backfill:
-            optional["backfill"] = True
+            envelope["backfill"] = True
         if one.traceparent:
-            optional["traceparent"] = one.traceparent
-        return one.event.model_construct(
-            _fields_set=None,
-            specversion="1.0",
-            id=event_id(one.stream.name, one.key, sequence),
-            source=self._source,
-            type=one.event.type_name(),
-            time=one.time,
-            datacontenttype="application/json",
-            dataschema=one.event.schema_path(),
-            sequence=sequence,
-            data=one.data,
-            **optional,
-        )
+            envelope["traceparent"] = one.traceparent
+        return to_json(envelope)
 
 
 def event_id(stream: str, key: str, sequence: int) -> str:

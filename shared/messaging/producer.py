@@ -1,6 +1,7 @@
 """Sending: records that are ready go out as whole batches, one a partition, in their order."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -38,6 +39,7 @@ class Producer:
         )
         self._partitioner = DefaultPartitioner()  # murmur2, as Java's
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._failing_since: float | None = None
 
     async def start(self) -> None:
         """Connect. Raises KafkaError."""
@@ -52,9 +54,22 @@ class Producer:
         try:
             partitions = {stream: sorted(await self._producer.partitions_for(stream)) for stream, _, _ in records}
         except (KafkaError, OSError) as error:
+            self._note(failed=True)
             return [error] * len(records)
         sent = [self._lane(stream, key.encode(), partitions[stream]).put(key, value) for stream, key, value in records]
-        return [await outcome for outcome in sent]
+        outcomes = [await outcome for outcome in sent]
+        self._note(failed=bool(outcomes) and None not in outcomes)
+        return outcomes
+
+    def silent_for(self) -> float:
+        """For how many seconds everything that was sent has failed; 0 when something went through."""
+        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+
+    def _note(self, *, failed: bool) -> None:
+        if not failed:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = time.monotonic()
 
     def _lane(self, stream: str, key: bytes, partitions: list[int]) -> "_Lane":
         where = (stream, self._partitioner(key, partitions, partitions))

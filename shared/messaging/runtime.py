@@ -19,6 +19,13 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 12
+STUCK_SECONDS = 45.0
+"""Longer than any time-out of a client: past it, one that Kafka tells nothing while it answers another is stuck."""
+LOOK_SECONDS = 5.0
+
+
+class Stuck(Exception):
+    """A client of Kafka will not come back by itself."""
 
 
 class Messaging:
@@ -43,6 +50,13 @@ class Messaging:
 
     async def run(self, streams: Sequence[Stream] = (), apply: Apply | None = None) -> None:
         """Run until cancelled: consume ``streams`` and relay the outbox, or, without ``apply``, only send."""
+        while True:
+            try:
+                await self._run(streams, apply)
+            except* Stuck as stuck:
+                log.error("%s; its clients are made anew", stuck.exceptions[0])
+
+    async def _run(self, streams: Sequence[Stream], apply: Apply | None) -> None:
         broker, producer = await self._start(streams, apply)
         try:
             async with asyncio.TaskGroup() as group:
@@ -50,13 +64,32 @@ class Messaging:
                     group.create_task(self._consumer.run())
                 if self._relay:
                     group.create_task(self._relay.run())
-                group.create_task(asyncio.Event().wait())
+                group.create_task(self._watch(producer))
         finally:
             # The heartbeat is gone by now, as it must be: a stopping broker moves on without applying.
             self._producer = None
             if self._consumer:
                 await self._consumer.close()
             await _stop(broker, producer)
+
+    async def _watch(self, producer: Producer) -> None:
+        """Raise Stuck when a client hears nothing from a Kafka that answers a fresh one.
+
+        After a broker has died under load, aiokafka's client now and then waits for ever for metadata that nobody
+        fetches any more.
+        """
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            silent = max(producer.silent_for(), self._consumer.silent_for() if self._consumer else 0.0)
+            if silent > STUCK_SECONDS and await self._answers():
+                raise Stuck(f"Kafka answers, but for {silent:.0f} s not us")
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(10):
+                return bool(await cluster_id(self._bootstrap))
+        except (KafkaError, OSError, TimeoutError):
+            return False
 
     async def _start(self, streams: Sequence[Stream], apply: Apply | None) -> tuple[KafkaBroker, Producer]:
         pause = 0.2

@@ -43,9 +43,12 @@ class Link:
 SECTIONS = (
     Link("questions", "Questions", "/topics/", "message-circle-question-mark"),
     Link("promise", "Promise", "/topics/promise", "target"),
+    Link("leaderboard", "Leaderboard", "/leaderboard/", "trophy"),
     Link("stars", "Stars", "/applications/", "star"),
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
+
+SERVICES = ("topics", "notifier", "leaderboard", "applications")
 
 DESK = (
     Link("policies", "Policies", "/topics/policies", "scale"),
@@ -126,7 +129,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK)
+        self._environment.globals.update(icon=icon, static=static, sections=SECTIONS, desk=DESK, services=SERVICES)
         self._environment.filters.update(
             duration=formats.duration,
             target=formats.target,
@@ -138,6 +141,7 @@ class Pages:
             day=formats.day,
             initials=formats.initials,
             web_address=formats.web_address,
+            capitalize_first=lambda text: text[:1].upper() + text[1:],
             path=lambda text: quote(str(text), safe=""),
         )
 

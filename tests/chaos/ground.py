@@ -24,7 +24,7 @@ from shared.postgres.pool import connect
 from tests.infrastructure import FAST, ROOT
 
 SERVICE = "topics"
-GROUP = f"constellation-{SERVICE}"
+LEADERBOARD = "leaderboard"
 ERASURE_KEY = b"the key of the chaos tests, and of nothing else"
 PARTITIONS = 6
 STARS = Path(sys.executable).with_name("stars")
@@ -32,10 +32,10 @@ READY_SECONDS = 60.0
 
 
 class Replica:
-    """One ``stars run topics``, which can be killed, frozen and started again."""
+    """One ``stars run SERVICE``, which can be killed, frozen and started again."""
 
-    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
-        self.name, self.log = name, folder / f"{name}.log"
+    def __init__(self, name: str, service: str, environment: dict[str, str], folder: Path) -> None:
+        self.name, self.service, self.log = name, service, folder / f"{service}-{name}.log"
         self._environment, self._port = environment, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +47,7 @@ class Replica:
     def start(self, **settings: str) -> None:
         """Start it, with these settings besides, without waiting for anything. It dies with us."""
         assert not self.runs
-        command = [str(STARS), "run", SERVICE, "--port", str(self._port)]
+        command = [str(STARS), "run", self.service, "--port", str(self._port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 guarded(command),
@@ -86,7 +86,7 @@ class Replica:
         try:
             async with httpx.AsyncClient(timeout=3) as client:
                 answer = await client.get(f"http://127.0.0.1:{self._port}/readyz")
-            found: list[str] = answer.json()["problems"][SERVICE]
+            found: list[str] = answer.json()["problems"][self.service]
             return found
         except (httpx.HTTPError, ValueError, KeyError) as error:
             return [f"no answer: {type(error).__name__}"]
@@ -133,7 +133,7 @@ class Ground:
         self.postgres = EmbeddedPostgres(self.folder, {} if fsync else FAST)
         self.servers, self.dsn = "", ""
         self.environment: dict[str, str] = {}
-        self._replicas: dict[str, Replica] = {}
+        self._replicas: dict[tuple[str, str], Replica] = {}
 
     async def start(self) -> None:
         """Start Kafka and PostgreSQL and migrate. Raises InfrastructureError where they cannot be had."""
@@ -160,15 +160,15 @@ class Ground:
         self.postgres.kill()
         await asyncio.to_thread(self._temporary.cleanup)
 
-    def replica(self, name: str = "first") -> Replica:
-        """A replica by its name; it may not run yet."""
-        if name not in self._replicas:
-            self._replicas[name] = Replica(name, self.environment, self.folder)
-        return self._replicas[name]
+    def replica(self, name: str = "first", service: str = SERVICE) -> Replica:
+        """A replica of a service by its name; it may not run yet."""
+        if (service, name) not in self._replicas:
+            self._replicas[service, name] = Replica(name, service, self.environment, self.folder)
+        return self._replicas[service, name]
 
-    def running(self) -> list[Replica]:
-        """The replicas that run."""
-        return [replica for replica in self._replicas.values() if replica.runs]
+    def running(self, service: str = SERVICE) -> list[Replica]:
+        """The replicas of a service that run."""
+        return [replica for replica in self._replicas.values() if replica.service == service and replica.runs]
 
     async def stars(self, *arguments: str) -> tuple[int, str]:
         """Run a command of ours; its exit status and what it said."""
@@ -183,31 +183,32 @@ class Ground:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode(errors="replace")
 
-    async def connect(self) -> asyncpg.Connection:
-        """A connection as the service has them."""
-        return await connect(self.dsn, SERVICE)
+    async def connect(self, service: str = SERVICE) -> asyncpg.Connection:
+        """A connection as a service has them."""
+        return await connect(self.dsn, service)
 
-    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Rows of the service's schema."""
-        connection = await self.connect()
+    async def fetch(self, query: str, *arguments: Any, service: str = SERVICE) -> list[Any]:
+        """Rows of a service's schema."""
+        connection = await self.connect(service)
         try:
             return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
 
-    async def bury(self) -> None:
-        """Let Kafka forget the members of the group that are dead, as it would by itself after ten seconds.
+    async def bury(self, service: str = SERVICE) -> None:
+        """Let Kafka forget the members of a service's group that are dead, as it would by itself after ten seconds.
 
-        So more kills fit into a minute. Only while no replica runs.
+        So more kills fit into a minute. Only while no replica of it runs.
         """
-        assert not self.running()
+        assert not self.running(service)
+        name = f"constellation-{service}"
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
         await admin.start()
         try:
-            for response in await admin.describe_consumer_groups([GROUP]):
+            for response in await admin.describe_consumer_groups([name]):
                 for group in response.to_object()["groups"]:
                     for member in group["members"]:
-                        await admin._send_request(LeaveGroupRequest(GROUP, member["member_id"]))
+                        await admin._send_request(LeaveGroupRequest(name, member["member_id"]))
         finally:
             await admin.close()
 

@@ -32,7 +32,8 @@ WEIGHTS = {
     "topic-merged": 1.5,
     "solution-accepted": 3,
     "solution-revoked": 1,
-    "kudos-given": 2,
+    "kudos-given": 8,
+    "kudos-revoked": 2,
     "member-registered": 1.5,
     "member-updated": 1,
     "member-merged": 0.5,
@@ -55,6 +56,7 @@ class Life:
         self._number = 0
         self._topics: list[tuple[str, int]] = []
         self._replies: list[tuple[str, str, int]] = []
+        self._kudos: list[tuple[dict[str, Any], int]] = []
         self._members = [f"{name}m{n}{'éｚ😀'[n % 3] if n % 7 == 0 else ''}" for n in range(160)]
         self._late: list[tuple[int, Event]] = []
         self._times: list[int] = []
@@ -153,8 +155,13 @@ class Life:
         data = {"topic_id": topic_id, "reply_id": reply_id}
         if type_ == "reply-moved":
             data |= {"topic_id": self._topic()[0], "from_topic_id": topic_id}
-        elif type_ == "kudos-given":
-            data["kudos_id"] = f"{self._name}k{self._number}"
+        elif type_ == "kudos-revoked" and self._kudos:
+            data, at = self._kudos[-1 - min(int(rng.expovariate(1 / 50)), len(self._kudos) - 1)]
+        elif type_.startswith("kudos-"):
+            type_, data["kudos_id"] = "kudos-given", f"{self._name}k{self._number}"
+            if rng.random() < 0.8:
+                data["giver_id"] = self._member()
+            self._kudos.append((data, at))
         return self.event(type_, self._after(at), data)
 
     def _about_a_member(self, type_: str) -> Event:

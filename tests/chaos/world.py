@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from services.topics.queue import read_topic
 from shared.forum.identity import stand_in
 from shared.messaging.kafka import cluster_id
-from tests.chaos.ground import ERASURE_KEY, Ground, Replica
+from tests.chaos.ground import ERASURE_KEY, LEADERBOARD, Ground, Replica
 from tests.chaos.life import HOUR, Life, record_of
 from tests.integration.engine import OneConnection, plain
 from tests.oracle.envelopes import APPLICATIONS, FORUM, MEMBERS, Event, envelope, stream_of
@@ -91,7 +91,7 @@ class World:
         """Have exactly these replicas running and ready; what was survived is counted from here."""
         self.sound, self.survived = False, Survived()
         wanted = [self.ground.replica(name) for name in names or ("first",)]
-        for replica in self.ground.running():
+        for replica in (*self.ground.running(), *self.ground.running(LEADERBOARD)):
             if replica not in wanted:
                 await replica.stop()
         for replica in wanted:

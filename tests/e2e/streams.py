@@ -10,6 +10,18 @@ from tests.e2e.site import PATIENCE, Site
 
 async def records_of(site: Site, stream: str, key: str | None = None, count: int = 0) -> list[bytes]:
     """The records of a stream up to its present end: of a KEY the values, at least COUNT of them; else all there is."""
+    found = await _read(site, stream, key, count)
+    if key is not None:
+        return [record.value for record in found]
+    return [b"\n".join((one.key or b"", one.value or b"", repr(one.headers).encode())) for one in found]
+
+
+async def partitions_of(site: Site, stream: str, key: str) -> set[int]:
+    """The partitions that hold records of a key: one, where all who write agree."""
+    return {record.partition for record in await _read(site, stream, key, 1)}
+
+
+async def _read(site: Site, stream: str, key: str | None, count: int) -> list[aiokafka.ConsumerRecord]:
     admin = AIOKafkaAdminClient(bootstrap_servers=site.info.kafka)
     await admin.start()
     try:
@@ -23,7 +35,7 @@ async def records_of(site: Site, stream: str, key: str | None = None, count: int
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
-        found: list[bytes] = []
+        found: list[aiokafka.ConsumerRecord] = []
         deadline = time.monotonic() + PATIENCE
         while True:
             behind = [partition for partition in partitions if await consumer.position(partition) < ends[partition]]
@@ -31,13 +43,7 @@ async def records_of(site: Site, stream: str, key: str | None = None, count: int
                 return found
             assert time.monotonic() < deadline, f"{stream}: {found}"
             for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    if key is None:
-                        found.append(
-                            b"\n".join((record.key or b"", record.value or b"", repr(record.headers).encode()))
-                        )
-                    elif record.key == key.encode():
-                        found.append(record.value)
+                found += [record for record in records if key is None or record.key == key.encode()]
     finally:
         await consumer.stop()
 

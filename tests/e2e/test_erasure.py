@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import asyncpg
 
 from deploy.services import NAMES
-from tests.e2e.site import Json, Site, ago, asked, event, fresh, of, replied
+from tests.e2e.site import Json, Site, ago, asked, event, eventually, fresh, of, replied
 from tests.e2e.streams import records_of, write_raw
 
 A_MINUTE = 60
@@ -53,6 +53,11 @@ async def _gone(connection: asyncpg.Connection, needles: list[str]) -> float:
     return time.monotonic() - began
 
 
+def _board(site: Site, space: str) -> dict[str, int]:
+    answer = site.client.get(f"/leaderboard/api/boards/space:{space}").raise_for_status()
+    return {one["member_id"]: one["points"] for one in answer.json()["entries"]}
+
+
 def _total(site: Site, space: str) -> Json:
     return site.ask("sla", space=space, as_of=ago().isoformat())
 
@@ -60,6 +65,7 @@ def _total(site: Site, space: str) -> Json:
 async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -> None:
     member, other, name, space = fresh("mortal"), fresh("merged"), fresh("Quentin"), fresh("space")
     mine, theirs, claimed, policy = fresh("topic"), fresh("topic"), fresh("topic"), f"space:{fresh('promise')}"
+    helping, helped = fresh("r"), fresh("r")
     star, staff = site.bearer("star", member=member), site.bearer("staff", member=member)
     told = {"member_id": member, "name": name, "email": f"{name}@mail.example"}
     first = [
@@ -67,10 +73,12 @@ async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -
         asked(mine, ago(hours=5), author_id=member, space=space),
         asked(theirs, ago(hours=5), space=space),
         asked(claimed, ago(hours=5), space=space),
-        replied(theirs, fresh("r"), member, ago(hours=4)),
-        replied(mine, fresh("r"), "helper", ago(hours=3)),
+        replied(theirs, helping, member, ago(hours=4)),
+        replied(mine, helped, "helper", ago(hours=3)),
         of("solution-accepted", mine, "r", accepted_by=member),
         event("kudos-given", {"topic_id": theirs, "kudos_id": fresh("k"), "giver_id": member}),
+        event("kudos-given", {"topic_id": mine, "reply_id": helped, "kudos_id": fresh("k"), "giver_id": member}),
+        event("kudos-given", {"topic_id": theirs, "reply_id": helping, "kudos_id": fresh("k"), "giver_id": "helper"}),
         event("member-merged", {"member_id": other, "status": "merged", "into_member_id": member, "name": name}),
     ]
     site.publish(*first)
@@ -78,6 +86,13 @@ async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -
         site.topic_when(topic, lambda found, state=state: found["state"] == state)
     assert site.claim(claimed, star).status_code == 200
     assert site.put_policy({"scope": policy, "target_seconds": 60, "objective": 0.5}, staff).status_code == 200
+    # The member's reply in time and its kudos; the helper's, and the member's kudos on it.
+    eventually(lambda: _board(site, space), lambda found: found == {member: 6, "helper": 6})
+    zone = {"time_zone": "Europe/Vienna"}
+    site.client.put(f"/leaderboard/api/boards/space:{space}", json=zone, headers=staff).raise_for_status()
+    season = {"season_id": fresh("season"), "board": f"space:{space}", "start": "2020-01-01", "end": "2100-01-01"}
+    site.client.post("/leaderboard/api/seasons", json=season, headers=staff).raise_for_status()
+    site.client.post(f"/leaderboard/api/seasons/{season['season_id']}/close", headers=staff).raise_for_status()
     unreadable = json.dumps({"type": "reply-posted", "data": {"author_id": member, "name": name}}).encode()
     await write_raw(site, ("forum.events", fresh("t"), unreadable), ("members.events", member, name.encode()))
     before = _total(site, space)
@@ -93,10 +108,13 @@ async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -
             assert any(place.startswith(f'"{schema}"."member"') for place in places), places
         assert any('"topics"."claim"' in place for place in places), places
         assert any('"topics"."policy"' in place for place in places), places
+        for table in ("ledger", "standing", "season_standing", "sequence", "time_zone", "milestone"):
+            assert any(f'"leaderboard"."{table}"' in place for place in places), (table, places)
 
         site.publish(event("member-erased", {"member_id": member}), event("member-erased", {"member_id": other}))
         assert await _gone(connection, [member, other, name]) < A_MINUTE
         assert _total(site, space) == before
+        assert eventually(lambda: _board(site, space), lambda found: member not in found) == {"helper": 6}
         for topic, state in ((mine, "answered"), (theirs, "answered"), (claimed, "waiting")):
             found = site.topic(topic)
             assert found is not None

@@ -11,9 +11,10 @@ import pytest
 from deploy.services import NAMES
 from tests.e2e.site import ROOT, Site
 
-SECONDS = 8
-"""How long one role's run may take; five roles and four services stay within a minute."""
-FEWEST = 60
+SECONDS = 2
+"""How long one role's run may take: there are five roles and four services."""
+FEWEST = 10
+"""Fewer requests say nothing; how many more there are is up to the machine."""
 
 CONFIGURATION = """
 hooks = "tests.e2e.hooks"
@@ -22,6 +23,11 @@ hooks = "tests.e2e.hooks"
 allow-x00 = true
 max-examples = 40
 deterministic = true
+
+# A stream never ends, and a test of its own reads it.
+[[operations]]
+include-path-regex = "/stream$"
+enabled = false
 
 [checks]
 # A cursor is opaque, a time is RFC 3339 and an envelope has free data: a schema cannot tell the good from the bad.

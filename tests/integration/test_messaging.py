@@ -291,6 +291,28 @@ async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World
         await world.until(twice)
 
 
+async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.messaging.runtime.STUCK_SECONDS", 1.0)
+    monkeypatch.setattr("shared.messaging.runtime.LOOK_SECONDS", 0.2)
+    async with world.running():
+        before, after = f"t{next(_numbers)}", f"t{next(_numbers)}"
+        await world.send(event(before))
+        await world.settled()
+        # What happens to aiokafka when the task that fetches metadata is gone: nobody will ever resolve this.
+        client = world.messaging._consumer._kafka._client  # type: ignore[union-attr]
+        client._md_update_fut = asyncio.get_running_loop().create_future()
+        client._sync_task.cancel()
+        first = world.messaging._consumer
+
+        async def is_another() -> bool:
+            return world.messaging._consumer is not first
+
+        await world.until(is_another, 40)
+        await world.send(event(after))
+        await world.settled()
+        assert (await world.effects()).count(after) == 1
+
+
 async def test_many_callers_at_once_on_one_topic_all_get_through(infrastructure: Running) -> None:
     await ensure_streams(infrastructure.kafka, 3, 1)
     producer = Producer(infrastructure.kafka, "test")

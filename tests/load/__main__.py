@@ -1,4 +1,4 @@
-"""``python -m tests.load [throughput|report|latency|import|pages|all] [--quick]``: speed, measured on this machine.
+"""``python -m tests.load [SCENARIO|all] [--quick]``: speed, measured on this machine.
 
 Everything runs on embedded Kafka and PostgreSQL of its own, on 127.0.0.1, in a temporary folder, and ends by itself.
 """
@@ -13,19 +13,24 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tests.load.boards import boards
 from tests.load.figures import Line, markdown
 from tests.load.history import history
+from tests.load.kudos import kudos
 from tests.load.latency import latency
 from tests.load.pages import pages
 from tests.load.report import report
 from tests.load.stage import Bystanders
-from tests.load.throughput import throughput
+from tests.load.throughput import ledger, throughput
 
 Scenario = Callable[[bool], Coroutine[Any, Any, list[Line]]]
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput,
+    "ledger": ledger,
+    "boards": boards,
     "report": report,
     "latency": latency,
+    "kudos": kudos,
     "import": history,
     "pages": pages,
 }

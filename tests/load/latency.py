@@ -29,7 +29,7 @@ async def latency(quick: bool) -> list[Line]:
     """Measure, print, and return the README's lines."""
     seconds = 8.0 if quick else 30.0
     async with stage() as place:
-        dsn = await place.topics_database("latency")
+        dsn = await place.service_database("latency", "topics")
         async with place.program("topics", stars("run", "topics", "--port", "0"), dsn) as program:
             url, token = await program.ready(), place.token(Role.FORUM)
             with_load = ["--rate", str(RATE), "--batch", str(IN_A_BATCH), "--seconds", str(seconds + 2 * WARM_SECONDS)]
@@ -92,11 +92,11 @@ def _probe(url: str, token: str, seconds: float) -> dict[str, list[float]]:
         single, sla = f"/topics/api/topics/{topic}", f"/topics/api/sla?space={space}"
         # By turns, as looking for one delays the look for the other.
         if n % 2:
-            times[TOPIC].append(_until(writer, reader, asked, single, lambda body: True))
-            times[ANSWER].append(_until(writer, reader, answered, single, is_answered))
+            times[TOPIC].append(until(writer, reader, asked, single, lambda body: True))
+            times[ANSWER].append(until(writer, reader, answered, single, is_answered))
         else:
-            times[TOPIC_SLA].append(_until(writer, reader, asked, sla, lambda body: body["topics"] == 1))
-            times[ANSWER_SLA].append(_until(writer, reader, answered, sla, lambda body: body["answered"] == 1))
+            times[TOPIC_SLA].append(until(writer, reader, asked, sla, lambda body: body["topics"] == 1))
+            times[ANSWER_SLA].append(until(writer, reader, answered, sla, lambda body: body["answered"] == 1))
         n += 1
         time.sleep(PAUSE_SECONDS)
     writer.close()
@@ -104,9 +104,10 @@ def _probe(url: str, token: str, seconds: float) -> dict[str, list[float]]:
     return times
 
 
-def _until(
+def until(
     writer: Client, reader: Client, event: dict[str, Any], path: str, there: Callable[[dict[str, Any]], bool]
 ) -> float:
+    """Post an event; milliseconds until an answer at ``path`` knows of it."""
     started = time.perf_counter()
     status, body = writer.post("/topics/api/events", event, CONTENT_TYPE)
     if status != 202:

@@ -37,7 +37,7 @@ async def pages(quick: bool) -> list[Line]:
     waiting = 1_000 if quick else 10_000
     rows, lines = [], []
     async with stage() as place:
-        dsn = await place.topics_database("pages")
+        dsn = await place.service_database("pages", "topics")
         connection = await asyncpg.connect(dsn)
         say(f"pages: {waiting:,} topics wait")
         await connection.execute(FILL, waiting, timeout=300)

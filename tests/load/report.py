@@ -64,7 +64,7 @@ async def report(quick: bool) -> list[Line]:
     sizes = (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000)
     found: list[Answers] = []
     async with stage() as place:
-        dsn = await place.topics_database("report")
+        dsn = await place.service_database("report", "topics")
         connection = await asyncpg.connect(dsn)
         before = 0
         for size in sizes:

@@ -1,4 +1,4 @@
-"""The topics service as ``stars run topics`` runs it, with stop-watches: what does a batch's time go to?
+"""A service as ``stars run`` runs it, with stop-watches: what does a batch's time go to?
 
 Only for the pass that explains; rates are taken from the service as it is.
 """
@@ -16,7 +16,10 @@ from typing import Any
 
 import asyncpg
 
-from services.topics import app as topics
+from deploy.services import build
+from services.leaderboard import consumer as ledger
+from services.leaderboard import derive as entries
+from services.leaderboard import projector
 from services.topics import clock, consumer, derive
 from shared.forum import facts
 from shared.messaging import consumer as messaging
@@ -33,8 +36,9 @@ class Watch:
         self.phases: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
         self.statements: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
         self._names: dict[str, str] = {}
-        for queries in (facts.SQL, derive.SQL, outbox.SQL, clock.SQL):
+        for queries in (facts.SQL, derive.SQL, outbox.SQL, clock.SQL, entries.SQL, projector.SQL):
             self._names |= {text: name for name, text in queries._texts.items()}
+        self._names[projector.FOLD_TAKEN] = "fold (beside the batches)"
 
     def watch(self) -> None:
         """Put stop-watches on the phases of a batch, and on every statement."""
@@ -42,6 +46,9 @@ class Watch:
         self._wrap(messaging.Consumer, "_decode", "decode")
         self._wrap(facts.Facts, "fold", "fold into facts")
         self._wrap(consumer, "rederive", "derive and store")
+        self._wrap(ledger, "rederive", "derive and store")
+        self._wrap(entries, "derive", "… of it deciding, in Python")
+        self._wrap(projector.Projector, "fold", "fold into boards (beside the batches)")
         self._wrap(outbox.Transaction, "write_outbox", "write the outbox")
         self._wrap(relay.Relay, "_publish", "relay (beside the batches)")
         for name in ("fetch", "fetchrow", "fetchval", "execute"):
@@ -96,10 +103,10 @@ class Watch:
         into[1] += time.perf_counter() - started
 
 
-async def _serve(only: str | None) -> None:
+async def _serve(name: str, only: str | None) -> None:
     settings = Settings()
     configure_logging(settings)
-    service = topics.build(settings, "load", http=only != "worker", worker=only != "http")
+    service = build(name, settings, http=only != "worker", worker=only != "http")
     await serve(
         create_process([service], settings), "127.0.0.1", 0, ready=lambda url: print(f"ready: {url}", flush=True)
     )
@@ -108,6 +115,7 @@ async def _serve(only: str | None) -> None:
 def main() -> None:
     """Serve until told to stop, then write down what was measured."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("service")
     parser.add_argument("--only", choices=["http", "worker"])
     parser.add_argument("--phases", type=Path, help="write wall-clock time by phase and statement here")
     parser.add_argument("--profile", type=Path, help="write a profile for pstats here")
@@ -119,7 +127,7 @@ def main() -> None:
     if profile:
         profile.enable()
     try:
-        run(_serve(given.only))
+        run(_serve(given.service, given.only))
     finally:
         if profile:
             profile.disable()

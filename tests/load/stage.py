@@ -24,7 +24,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.infrastructure import Instance, infrastructure
 from deploy.infrastructure.processes import guarded
-from services.topics import app as topics
+from deploy.services import migrations
 from shared.messaging.kafka import ensure_streams
 from shared.postgres import migrate
 from shared.settings import Settings
@@ -137,10 +137,11 @@ class Stage:
             await admin.close()
         return self.dsn(name)
 
-    async def topics_database(self, name: str) -> str:
-        """A database with the schema of the topics service; returns its DSN."""
+    async def service_database(self, name: str, *services: str) -> str:
+        """A database with the schemas of these services; returns its DSN."""
         dsn = await self.database(name)
-        await migrate(dsn, topics.NAME, topics.MIGRATIONS)
+        for service in services:
+            await migrate(dsn, service, migrations(service))
         return dsn
 
     @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""How many events a second does one process of the topics service apply, from Kafka, with its own events relayed?"""
+"""How many events a second does one process of a service apply, from Kafka, with its own events relayed?"""
 
 import asyncio
 import json
@@ -22,13 +22,50 @@ LONGEST = 120.0
 PLAIN_SECONDS = 5.0
 
 OURS, SMALL, FLOOR, PLAIN, RISKY = "ours", "ours, small", "floor", "plain", "plain, risky"
-NAMES = {
-    OURS: f"topics service, hot topic of {MANY:,}",
-    PLAIN: "plain FastStream, AckPolicy.ACK",
-    FLOOR: "floor: getmany, decode, one insert",
-    SMALL: f"topics service, hot topic of {FEW}",
-    RISKY: "plain FastStream, its default policy",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A service under measurement, when it is done, and what is asked of it against plain and floor."""
+
+    service: str
+    what: str
+    quiet: str
+    over_plain: float
+    over_floor: float
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What runs, in order."""
+        return {
+            OURS: f"{self.service} service, hot topic of {MANY:,}",
+            PLAIN: "plain FastStream, AckPolicy.ACK",
+            FLOOR: "floor: getmany, decode, one insert",
+            SMALL: f"{self.service} service, hot topic of {FEW}",
+            RISKY: "plain FastStream, its default policy",
+        }
+
+    @property
+    def done(self) -> str:
+        """How many records it has applied."""
+        offsets = f"FROM {self.service}.consumer_offset WHERE stream = 'forum.events'"
+        return f"SELECT coalesce(sum(next_offset), 0)::bigint {offsets}"
+
+
+TOPICS = Subject(
+    "topics",
+    "topics: events a second applied end to end by one process, one topic of 100,000 replies among them",
+    "SELECT NOT EXISTS (SELECT FROM topics.outbox)",
+    100,
+    0.5,
+)
+LEADERBOARD = Subject(
+    "leaderboard",
+    "leaderboard: the same until ledger and all boards hold it and its own events are in Kafka",
+    "SELECT NOT EXISTS (SELECT FROM leaderboard.changed) AND NOT EXISTS (SELECT FROM leaderboard.outbox)",
+    60,
+    0.3,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +93,9 @@ class Run:
 class Results:
     """All repetitions by what ran."""
 
-    runs: dict[str, list[Run]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    runs: dict[str, list[Run]] = field(
+        default_factory=lambda: {name: [] for name in (OURS, PLAIN, FLOOR, SMALL, RISKY)}
+    )
 
     def rate(self, name: str) -> Spread:
         """Events a second."""
@@ -74,28 +113,37 @@ class Results:
 
 
 async def throughput(quick: bool) -> list[Line]:
-    """Measure, print, and return the README's lines."""
+    """Of the topics service: measure, print, and return the README's lines."""
+    return await _throughput(TOPICS, quick)
+
+
+async def ledger(quick: bool) -> list[Line]:
+    """Of the leaderboard service."""
+    return await _throughput(LEADERBOARD, quick)
+
+
+async def _throughput(subject: Subject, quick: bool) -> list[Line]:
     events, rounds = (20_000, 2) if quick else (60_000, 5)
     results = Results()
     async with stage() as place:
-        await _prepare(place, events)
+        await _prepare(place, subject, events)
         begins, ends = await _load(place, events)
         for n in range(rounds):
-            say(f"throughput, round {n + 1} of {rounds}")
-            for name in NAMES:
-                results.runs[name].append(await _once(place, name, n, begins, ends))
-        say("throughput, once more with stop-watches")
+            say(f"{subject.service}, round {n + 1} of {rounds}")
+            for name in subject.names:
+                results.runs[name].append(await _once(place, subject, name, n, begins, ends))
+        say(f"{subject.service}, once more with stop-watches")
         phases = place.folder / "phases.json"
-        watched = await _ours(place, "hot_many", begins, ends, phases)
+        watched = await _ours(place, subject, "hot_many", begins, ends, phases)
         measured = json.loads(phases.read_text())
-    _print(results, events, rounds)
+    _print(subject, results, events, rounds)
     _explain(watched, measured)
-    return _lines(results)
+    return _lines(subject, results)
 
 
-def _print(results: Results, events: int, rounds: int) -> None:
+def _print(subject: Subject, results: Results, events: int, rounds: int) -> None:
     rows = []
-    for name, title in NAMES.items():
+    for name, title in subject.names.items():
         runs = results.runs[name]
         usage, thousands = [run.usage for run in runs], [run.events / 1000 for run in runs]
 
@@ -130,7 +178,9 @@ def _print(results: Results, events: int, rounds: int) -> None:
     ours = results.runs[OURS]
     lag = Spread.of([run.relay_seconds * 1000 for run in ours])
     memory = ours[-1].memory
-    print(f"  the relay was done {lag:.0f} ms after the last batch; memory beside the service at the end:")
+    print(
+        f"  everything was folded and relayed {lag:.0f} ms after the last batch; memory beside the service at the end:"
+    )
     print(f"  PostgreSQL {memory['postgres']:.0f} MB, Kafka {memory['kafka']:.0f} MB")
 
 
@@ -162,24 +212,24 @@ def _explain(run: Run, measured: dict[str, dict[str, tuple[int, float]]]) -> Non
     print(f"  share of one core: {said}")
 
 
-def _lines(results: Results) -> list[Line]:
+def _lines(subject: Subject, results: Results) -> list[Line]:
     plain, floor, growth = results.ratio(PLAIN), results.ratio(FLOOR), results.ratio(SMALL)
     return [
         Line(
-            "topics: events a second applied end to end by one process, one topic of 100,000 replies among them",
+            subject.what,
             f"{results.rate(OURS):,.0f}",
         ),
         Line(
             f"against plain FastStream, a message a transaction ({results.rate(PLAIN):,.0f}/s)",
             f"{plain:.0f} times",
-            "100 times",
-            plain.middle >= 100,
+            f"{subject.over_plain:.0f} times",
+            plain.middle >= subject.over_plain,
         ),
         Line(
             f"against what Kafka, decoder and PostgreSQL allow ({results.rate(FLOOR):,.0f}/s)",
             f"{floor:.2f}",
-            "0.5",
-            floor.middle >= 0.5,
+            f"{subject.over_floor}",
+            floor.middle >= subject.over_floor,
         ),
         Line("a hot topic of 100,000 replies instead of 10", f"{growth:.2f} of the rate"),
     ]
@@ -188,9 +238,9 @@ def _lines(results: Results) -> list[Line]:
 # --- preparation ------------------------------------------------------------------------------------------------
 
 
-async def _prepare(place: Stage, events: int) -> None:
+async def _prepare(place: Stage, subject: Subject, events: int) -> None:
     """Databases to copy for each repetition, so that all of them begin alike."""
-    await place.topics_database("loaded")
+    await place.service_database("loaded", subject.service)
     for name, schema in (("plain_new", baselines.PLAIN_SCHEMA), ("floor_new", baselines.FLOOR_SCHEMA)):
         connection = await asyncpg.connect(await place.database(name))
         await connection.execute(schema)
@@ -202,9 +252,9 @@ async def _prepare(place: Stage, events: int) -> None:
     for first, last, name in ((1, FEW, "hot_few"), (FEW + 1, MANY, "hot_many")):
         await place.feed("forum.events", thread("hot", first, last))
         ends = await place.ends("forum.events")
-        async with place.program("preload", _service(), place.dsn("loaded")) as program:
+        async with place.program("preload", _service(subject), place.dsn("loaded")) as program:
             await program.ready()
-            await _wait_for(place.dsn("loaded"), program, sum(ends.values()))
+            await _wait_for(subject, place.dsn("loaded"), program, sum(ends.values()))
         connection = await asyncpg.connect(place.dsn("loaded"))
         await connection.execute("VACUUM (ANALYZE)")
         await connection.close()
@@ -218,28 +268,25 @@ async def _load(place: Stage, events: int) -> tuple[dict[int, int], dict[int, in
     return begins, await place.ends("forum.events")
 
 
-def _service() -> list[str]:
-    return stars("run", "topics", "--only", "worker", "--port", "0")
+def _service(subject: Subject) -> list[str]:
+    return stars("run", subject.service, "--only", "worker", "--port", "0")
 
 
 # --- repetitions ------------------------------------------------------------------------------------------------
 
-_DONE = "SELECT coalesce(sum(next_offset), 0)::bigint FROM topics.consumer_offset WHERE stream = 'forum.events'"
-_QUIET = "SELECT NOT EXISTS (SELECT FROM topics.outbox)"
 
-
-async def _wait_for(dsn: str, program: Program, end: int) -> None:
+async def _wait_for(subject: Subject, dsn: str, program: Program, end: int) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         async with asyncio.timeout(LONGEST):
-            while await connection.fetchval(_DONE) < end or not await connection.fetchval(_QUIET):
+            while await connection.fetchval(subject.done) < end or not await connection.fetchval(subject.quiet):
                 program.check()
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()
 
 
-async def _once(place: Stage, name: str, n: int, begins: dict[int, int], ends: dict[int, int]) -> Run:
+async def _once(place: Stage, subject: Subject, name: str, n: int, begins: dict[int, int], ends: dict[int, int]) -> Run:
     match name:
         case "floor":
             return await _floor(place, sum(ends.values()) - sum(begins.values()))
@@ -247,30 +294,37 @@ async def _once(place: Stage, name: str, n: int, begins: dict[int, int], ends: d
             return await _plain(place, "ACK", n)
         case "plain, risky":
             return await _plain(place, "ACK_FIRST", n)
-    return await _ours(place, "hot_few" if name == SMALL else "hot_many", begins, ends)
+    return await _ours(place, subject, "hot_few" if name == SMALL else "hot_many", begins, ends)
 
 
 async def _ours(
-    place: Stage, template: str, begins: dict[int, int], ends: dict[int, int], phases: Path | None = None
+    place: Stage,
+    subject: Subject,
+    template: str,
+    begins: dict[int, int],
+    ends: dict[int, int],
+    phases: Path | None = None,
 ) -> Run:
     dsn = await place.database("bench", template)
     begin, end = sum(begins.values()), sum(ends.values())
     connection = await asyncpg.connect(dsn)
     # PostgreSQL is the truth for offsets: every repetition reads the mix, and nothing else, from its beginning.
     await connection.executemany(
-        "UPDATE topics.consumer_offset SET next_offset = $2 WHERE stream = 'forum.events' AND partition = $1",
+        f"UPDATE {subject.service}.consumer_offset SET next_offset = $2"
+        " WHERE stream = 'forum.events' AND partition = $1",
         list(begins.items()),
     )
     try:
-        argv = module("runner", "--only", "worker", "--phases", str(phases)) if phases else _service()
-        async with place.program("topics", argv, dsn, STARS_BATCH_RECORDS=str(BATCH)) as program:
+        watched = module("runner", subject.service, "--only", "worker", "--phases", str(phases)) if phases else []
+        argv = watched or _service(subject)
+        async with place.program(subject.service, argv, dsn, STARS_BATCH_RECORDS=str(BATCH)) as program:
             return await _measure(
                 place,
                 program,
-                lambda: connection.fetchval(_DONE),
+                lambda: connection.fetchval(subject.done),
                 begin,
                 end,
-                lambda: connection.fetchval(_QUIET),
+                lambda: connection.fetchval(subject.quiet),
             )
     finally:
         await connection.close()

@@ -151,7 +151,7 @@ async def test_each_service_answers_under_its_own_prefix_with_and_without_the_sl
             assert answer.status_code == 307
             assert answer.headers["location"] == f"/{name}/?a=1&b=%2F"
         index = await http.get("/")
-    assert 'href="/topics/api/openapi.json"' in index.text
+    assert 'hx-get="/topics/today"' in index.text
 
 
 @pytest.mark.asyncio

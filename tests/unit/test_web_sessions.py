@@ -35,6 +35,7 @@ from shared.web.csrf import is_token, new_token
 from shared.web.pages import static
 from shared.web.principals import person
 from shared.web.sessions import IDLE_SECONDS, LONGEST_SECONDS, Session, Sessions
+from shared.web.sign_in.attempts import Attempts, SignInFailed
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes!"
 ADA = Principal("ada", frozenset({Role.MEMBER, Role.STAR}), "Ada L.")
@@ -180,12 +181,24 @@ def test_two_cookies_of_the_name_are_nobodys() -> None:
 
 
 def test_a_sign_in_cookie_of_another_purpose_is_no_session() -> None:
-    from shared.web.sign_in.attempts import Attempts
-
     attempts = Attempts(settings())
     cookie = pair(attempts.cookie(attempts.begin("oidc", "/")))
     _, _, token = cookie.partition("=")
     assert Sessions(settings()).read(scope_of(f"stars-session={token}")) is None
+
+
+def test_an_attempt_is_found_by_its_browser_and_its_way_alone() -> None:
+    clock = Clock()
+    attempts = Attempts(settings(), clock)
+    begun = attempts.begin("discourse", "/topics/")
+    scope = scope_of(pair(attempts.cookie(begun)))
+    assert attempts.find(scope, "discourse") == begun
+    for other, way in ((scope, "oidc"), (scope_of(), "discourse"), (scope_of("stars-sign-in=x.y.z"), "discourse")):
+        with pytest.raises(SignInFailed):
+            attempts.find(other, way)
+    clock.now += 600
+    with pytest.raises(SignInFailed):
+        attempts.find(scope, "discourse")
 
 
 def test_nobody_signs_in_as_the_forum_and_a_name_is_only_a_name() -> None:
@@ -476,8 +489,9 @@ async def test_a_session_that_is_used_is_renewed_and_what_a_page_fetches_by_itse
     process = make_process()
     async with browser(process) as http:
         await sign_in(http)
-        later = time.time() + 3600
-        monkeypatch.setattr(process._authenticator.sessions, "_clock", lambda: later)
+        clock = Clock()
+        clock.now = time.time() + 3600
+        monkeypatch.setattr(process._authenticator.sessions, "_clock", clock)
         assert "set-cookie" not in (await http.get(static("constellation.css"))).headers
         answer = await http.get("/topics/open", headers={"sec-fetch-mode": "cors"})
         assert "set-cookie" not in answer.headers
@@ -486,8 +500,11 @@ async def test_a_session_that_is_used_is_renewed_and_what_a_page_fetches_by_itse
         assert answer.headers["set-cookie"].startswith("stars-session=")
         assert answer.headers["cache-control"] == "no-store"
         assert "set-cookie" not in (await http.get("/topics/open", headers={"sec-fetch-mode": "navigate"})).headers
-        out = await http.post("/sign-out", data={"csrf_token": await token(http)})
-        assert len(out.headers.get_list("set-cookie")) == 1
+        # Who signs out is not signed in again by the same answer.
+        csrf = await token(http)
+        clock.now += 3600
+        out = await http.post("/sign-out", data={"csrf_token": csrf})
+        assert [pair(value) for value in out.headers.get_list("set-cookie")] == ["stars-session="]
 
 
 async def test_sessions_count_as_callers_of_the_rate_limit() -> None:

@@ -152,9 +152,10 @@ CROSS JOIN LATERAL (
                 (ARRAY['day', 'week', 'month', 'quarter', 'year'])[g.period / 4000000], l.at AT TIME ZONE b.time_zone
             )::date = '1970-01-01'::date + g.period % 4000000
         END
-        -- So that an old period of a long ledger is found by key; no time zone is further from UTC than 14 hours.
-        AND CASE WHEN g.period / 4000000 IN (0, 6) THEN true
-            ELSE l.at < ('1970-01-01'::date + g.period % 4000000 + 368)::timestamptz END
+        -- So that an old period of a long ledger is found by key: no period is longer, and no time zone further away.
+        AND l.at < CASE WHEN g.period / 4000000 IN (0, 6) THEN 'infinity'
+            ELSE ('1970-01-01'::date + g.period % 4000000
+                + (ARRAY[3, 9, 33, 94, 368])[g.period / 4000000])::timestamptz END
     ORDER BY l.at DESC LIMIT 1 OFFSET 0
 ) AS r
 WHERE s.board_no = g.board_no AND s.period = g.period AND s.member_id = g.member_id AND s.reached_at <> r.at;

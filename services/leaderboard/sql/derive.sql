@@ -1,18 +1,25 @@
 -- What is read of facts is read by key, a bounded number of rows for each part that was touched.
 
 -- name: epochs
-SELECT current, shadow, EXISTS (SELECT FROM star_change) AS somebody_was_star FROM epoch;
+SELECT current, shadow, EXISTS (SELECT FROM star_change) AS somebody_was_star, (
+    SELECT json_agg(json_build_object('rule_set', rule_set, 'version', version, 'from', nullif(from_at, '-infinity'),
+        'rules', rules, 'rewriting', rewriting) ORDER BY version) FROM rule_version
+) AS versions
+FROM epoch;
 
 -- name: rule_versions
 SELECT rule_set, version, nullif(from_at, '-infinity') AS from_at, rules, rewriting FROM rule_version ORDER BY version;
 
 -- name: topics_of
 -- The topics in which these replies ($2: of which also other things changed than what hangs on them) have entries.
-SELECT topic_id FROM reply WHERE reply_id = ANY($1::text[]) AND topic_id IS NOT NULL
-UNION
-SELECT topic_id FROM acceptance WHERE reply_id = ANY($2::text[])
-UNION
-SELECT topic_id FROM first_response WHERE reply_id = ANY($2::text[]);
+SELECT r.topic_id FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT topic_id FROM reply WHERE reply_id = g.id AND topic_id IS NOT NULL OFFSET 0) AS r
+UNION ALL
+SELECT a.topic_id FROM unnest($2::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT topic_id FROM acceptance WHERE reply_id = g.id OFFSET 0) AS a
+UNION ALL
+SELECT f.topic_id FROM unnest($2::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT topic_id FROM first_response WHERE reply_id = g.id OFFSET 0) AS f;
 
 -- name: groups
 SELECT id, root FROM alias WHERE what = 'topic' AND (id = ANY($1::text[]) OR root = ANY($1::text[]));
@@ -28,15 +35,25 @@ ON CONFLICT DO NOTHING;
 SELECT FROM topic_lock WHERE topic_id = ANY($1::text[]) ORDER BY topic_id FOR UPDATE;
 
 -- name: read_topics
-SELECT topic_id, created_at, author_id, kind, space, language, deleted_at, restored_at
-FROM topic WHERE topic_id = ANY($1::text[]) AND created_at IS NOT NULL;
+SELECT t.* FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT topic_id, created_at, author_id, kind, space, language, deleted_at, restored_at
+    FROM topic WHERE topic_id = g.id AND created_at IS NOT NULL OFFSET 0
+) AS t;
 
 -- name: read_replies
-SELECT reply_id, topic_id, posted_at, author_id, author_kind, visibility, backfill, deleted_at, restored_at
-FROM reply WHERE reply_id = ANY($1::text[]) AND posted_at IS NOT NULL
-UNION
-SELECT reply_id, topic_id, posted_at, author_id, author_kind, visibility, backfill, deleted_at, restored_at
-FROM reply WHERE topic_id = ANY($2::text[]) AND posted_at IS NOT NULL;
+-- These, and all that lie in topics ($2).
+SELECT r.* FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT reply_id, topic_id, posted_at, author_id, author_kind, visibility, backfill, deleted_at, restored_at
+    FROM reply WHERE reply_id = g.id AND posted_at IS NOT NULL OFFSET 0
+) AS r
+UNION ALL
+SELECT r.* FROM unnest($2::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT reply_id, topic_id, posted_at, author_id, author_kind, visibility, backfill, deleted_at, restored_at
+    FROM reply WHERE topic_id = g.id AND posted_at IS NOT NULL OFFSET 0
+) AS r;
 
 -- name: earliest_replies
 -- Of a member in a topic those that may count, as many as could be counted before or after.
@@ -52,23 +69,30 @@ CROSS JOIN LATERAL (
 -- name: read_acceptances
 SELECT a.topic_id AS accepted_in, a.reply_id, a.accepted_stamp, a.accepted_at, a.backfill, a.revoked_at,
     r.topic_id, r.posted_at, r.author_id, r.author_kind, r.visibility, r.deleted_at, r.restored_at
-FROM acceptance AS a LEFT JOIN LATERAL (SELECT * FROM reply WHERE reply.reply_id = a.reply_id OFFSET 0) AS r ON true
-WHERE a.topic_id = ANY($1::text[]);
+FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT * FROM acceptance WHERE topic_id = g.id OFFSET 0) AS a
+LEFT JOIN LATERAL (SELECT * FROM reply WHERE reply.reply_id = a.reply_id OFFSET 0) AS r ON true;
 
 -- name: read_responses
 SELECT f.topic_id AS of_topic_id, f.reply_id, f.within_target,
     r.topic_id, r.posted_at, r.author_id, r.author_kind, r.visibility, r.backfill, r.deleted_at, r.restored_at
-FROM first_response AS f
-CROSS JOIN LATERAL (SELECT * FROM reply WHERE reply.reply_id = f.reply_id AND posted_at IS NOT NULL OFFSET 0) AS r
-WHERE f.topic_id = ANY($1::text[]);
+FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT * FROM first_response WHERE topic_id = g.id OFFSET 0) AS f
+CROSS JOIN LATERAL (SELECT * FROM reply WHERE reply.reply_id = f.reply_id AND posted_at IS NOT NULL OFFSET 0) AS r;
 
 -- name: read_kudos
 -- Those that changed, and all on replies that did.
-SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
-WHERE kudos_id = ANY($1::text[]) AND given_at IS NOT NULL AND reply_id IS NOT NULL
-UNION
-SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
-WHERE reply_id = ANY($2::text[]) AND given_at IS NOT NULL;
+SELECT k.* FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
+    WHERE kudos_id = g.id AND given_at IS NOT NULL AND reply_id IS NOT NULL OFFSET 0
+) AS k
+UNION ALL
+SELECT k.* FROM unnest($2::text[]) AS g (id)
+CROSS JOIN LATERAL (
+    SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
+    WHERE reply_id = g.id AND given_at IS NOT NULL OFFSET 0
+) AS k;
 
 -- name: earliest_kudos
 -- Of a giver on a reply those that were not taken back, as many as could be the earliest before or after.
@@ -92,10 +116,12 @@ CROSS JOIN LATERAL (
 ) AS a;
 
 -- name: star_changes
-SELECT member_id, at, appointed FROM star_change WHERE member_id = ANY($1::text[]);
+SELECT s.* FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT member_id, at, appointed FROM star_change WHERE member_id = g.id OFFSET 0) AS s;
 
 -- name: stored_entries
-SELECT entry_id FROM ledger WHERE topic_id = ANY($1::text[]) AND epoch = $2;
+SELECT l.entry_id FROM unnest($1::text[]) AS g (id)
+CROSS JOIN LATERAL (SELECT entry_id FROM ledger WHERE topic_id = g.id AND epoch = $2 OFFSET 0) AS l;
 
 -- name: write_entries
 -- What differs is written, and goes to the boards' queue: what an effective entry was, and what one is now.

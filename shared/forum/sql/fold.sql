@@ -66,13 +66,18 @@ RETURNING new.topic_id, old.into_topic_id AS left_topic_id, new.into_topic_id,
     new.into_topic_id IS DISTINCT FROM old.into_topic_id AS relinked;
 
 -- name: fold_replies
+-- $12: replies of which nothing is said, and whose rows are to be held.
 INSERT INTO reply AS r (
     reply_id, topic_stamp, topic_id, posted_stamp, posted_at, author_id, author_kind, visibility, backfill,
     deleted_at, restored_at
 )
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
-    $9::boolean[], $10::timestamptz[], $11::timestamptz[]
+SELECT * FROM (
+    SELECT * FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+        $9::boolean[], $10::timestamptz[], $11::timestamptz[]
+    )
+    UNION ALL
+    SELECT reply_id, '', NULL, '', NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM unnest($12::text[]) AS held (reply_id)
 ) AS given (reply_id)
 ORDER BY given.reply_id
 ON CONFLICT (reply_id) DO UPDATE SET
@@ -191,10 +196,14 @@ SELECT $1, id, root FROM unnest($2::text[], $3::text[]) AS given (id, root) ORDE
 ON CONFLICT (what, id) DO UPDATE SET root = excluded.root WHERE alias.root <> excluded.root;
 
 -- name: topics_naming
--- Every topic in which one of these members asked or replied.
+-- Every topic in which one of these members asked or replied, or where a reply of theirs was accepted that lies elsewhere.
 SELECT topic_id FROM topic WHERE author_id = ANY($1::text[])
 UNION
-SELECT topic_id FROM reply WHERE author_id = ANY($1::text[]) AND topic_id IS NOT NULL;
+SELECT topic_id FROM reply WHERE author_id = ANY($1::text[]) AND topic_id IS NOT NULL
+UNION
+SELECT a.topic_id FROM reply AS r
+CROSS JOIN LATERAL (SELECT topic_id FROM acceptance WHERE acceptance.reply_id = r.reply_id OFFSET 0) AS a
+WHERE r.author_id = ANY($1::text[]);
 
 -- name: kudos_naming
 SELECT kudos_id, reply_id AS left_reply_id, reply_id, giver_id AS left_giver_id, giver_id FROM kudos

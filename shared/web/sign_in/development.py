@@ -51,5 +51,5 @@ def read(form: Mapping[str, object]) -> Principal:
     if member and not is_member_id(member):
         raise SignInFailed(400, "That cannot be the id of a member.")
     if not member and role != Role.STAFF:
-        raise SignInFailed(400, f"A {role} needs the forum's id of a member.")
+        raise SignInFailed(400, f"A {role} needs the forum’s id of a member.")
     return person(member or None, [Role(str(role))], member or str(role))

@@ -108,6 +108,27 @@
   }
   setInterval(tick, 15000);
 
+  // --- what a stream of events keeps fresh --------------------------------------------------------------------------
+  // The place asks again for itself, by htmx, when its stream says that something changed.
+  const streams = new Map();
+  function listen() {
+    for (const [place, stream] of streams) if (!place.isConnected) { stream.close(); streams.delete(place); }
+    for (const place of all("[data-live]")) {
+      if (streams.has(place)) continue;
+      const stream = new EventSource(place.dataset.live);
+      const again = () => window.htmx?.trigger(place, "again");
+      stream.addEventListener("changed", again);
+      stream.addEventListener("reload", again);
+      streams.set(place, stream);
+    }
+  }
+  // A tab that nobody looks at holds no connection: browsers allow six of them to a host.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) { listen(); return; }
+    for (const stream of streams.values()) stream.close();
+    streams.clear();
+  });
+
   // --- keyboard --------------------------------------------------------------------------------------------------
   const rows = () => all("[data-rows] > li");
   function choose(step) {
@@ -208,6 +229,7 @@
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const dated = (seconds) => { const d = new Date(seconds * 1000); return `${d.getUTCDate()} ${months[d.getUTCMonth()]} ${d.getUTCFullYear()}`; };
   const drawn = new WeakMap();
+  const spans = [1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000, 7776000, 31536000];
 
   function drawChart(figure) {
     const place = figure.querySelector(".plot");
@@ -240,7 +262,7 @@
           values: (_, ticks) => ticks.map((tick, n) => { const d = new Date(tick * 1000); const year = n === 0 || new Date(ticks[n - 1] * 1000).getUTCFullYear() !== d.getUTCFullYear();
             const close = ticks.length > 1 && ticks[1] - ticks[0] < 27 * 86400;
             return (close ? `${d.getUTCDate()} ` : "") + months[d.getUTCMonth()] + (year && !close ? ` ${d.getUTCFullYear()}` : ""); }) },
-        { ...axis, size: given.unit === "share" ? 48 : 62, space: mini ? 28 : 36, values: (_, ticks) => ticks.map((tick) => (given.unit === "share" ? `${Math.round(tick * 100)}%` : say(tick))) },
+        { ...axis, size: given.unit === "share" ? 48 : 62, incrs: given.unit === "seconds" ? spans : undefined, space: mini ? 28 : 36, values: (_, ticks) => ticks.map((tick) => (given.unit === "share" ? `${Math.round(tick * 100)}%` : say(tick))) },
       ],
       series: [{}, ...series],
       hooks: {
@@ -257,7 +279,7 @@
           const { idx, left } = plot.cursor;
           tip.hidden = idx == null || left < 0;
           if (tip.hidden) return;
-          const lines = given.series.filter((one) => one.label).map((one) => `${one.label}: ${say(one.values[idx])}`);
+          const lines = given.series.filter((one) => one.label).map((one) => `${one.label}: ${say((one.shown ?? one.values)[idx])}`);
           tip.textContent = [given.names?.[idx] ?? dated(given.x[idx]), ...lines, ...(given.notes?.[idx] ? [given.notes[idx]] : [])].join("\n");
           const right = left > place.clientWidth / 2;
           tip.style.left = right ? "" : `${left + plot.over.offsetLeft + 12}px`;
@@ -282,6 +304,7 @@
 
   // --- beginning, and whatever htmx brings in ----------------------------------------------------------------------
   function begin(scope) {
+    listen();
     const charts = all("[data-chart]", scope).filter((figure) => !drawn.has(figure));
     if (charts.length && window.uPlot) document.fonts.ready.then(() => charts.forEach((figure) => figure.isConnected && drawChart(figure)));
   }

@@ -1,0 +1,253 @@
+"""The demo at work: its history comes in as any forum's does, and then it lives on as one would."""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from aiokafka.errors import KafkaError
+
+from deploy import services
+from deploy.demo.life import CLAIM, Happening
+from deploy.demo.people import Member
+from deploy.demo.world import Session, World
+from deploy.history import HistoryError, NotSettled, load, wait_until_settled
+from services.topics.ingestion import check
+from shared.contracts.applications import StarAppointed, StarRetired
+from shared.contracts.catalogue import APPLICATIONS
+from shared.contracts.codec import encode
+from shared.contracts.envelope import BATCH_CONTENT_TYPE, Event
+from shared.messaging.kafka import KafkaUnavailable, cluster_id
+from shared.messaging.producer import Producer
+from shared.settings import Settings
+from shared.web import Role, issue_token
+
+log = logging.getLogger(__name__)
+
+SOURCE = "/forum/demo"
+TARGET = timedelta(hours=48)
+CLAIM_LASTS = timedelta(hours=4)
+OLD = timedelta(minutes=10)
+"""What happened longer ago, such as while this machine slept, is history and not news."""
+TICK = 1.0
+AT_ONCE = 200
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+
+class DemoFailed(Exception):
+    """The demo cannot be shown; the message says why, for whoever typed the command."""
+
+
+def envelope(one: Happening, *, backfill: bool) -> dict[str, Any]:
+    """A happening as the forum would publish it."""
+    return {
+        "specversion": "1.0",
+        "id": one.name,
+        "source": SOURCE,
+        "type": one.type,
+        "time": one.at.isoformat(),
+        "datacontenttype": "application/json",
+        "data": one.data,
+    } | ({"backfill": True} if backfill else {})
+
+
+def history(happenings: Iterable[Happening], now: datetime) -> Iterator[Event]:
+    """What happened up to an instant, as backfill; but questions that wait are news: they go on being told."""
+    for one in takewhile(lambda one: one.at <= now, happenings):
+        if one.type != CLAIM:
+            yield from check([envelope(one, backfill=not _waits(one, now))], now)
+
+
+def _waits(one: Happening, now: datetime) -> bool:
+    if one.type != "topic-created" or now - one.at > TARGET:
+        return False
+    return one.waits_until is None or one.waits_until > now
+
+
+def appointments(changes: Iterable[tuple[datetime, Member, bool]]) -> list[tuple[str, str, bytes]]:
+    """Who became a Star and who is one no more, as records of ``applications.events``."""
+    found = []
+    for at, member, appointed in changes:
+        kind = StarAppointed if appointed else StarRetired
+        event = kind.model_validate(
+            {
+                "specversion": "1.0",
+                "id": f"{kind.type_name()}/{member.id}",
+                "source": SOURCE,
+                "time": at,
+                "datacontenttype": "application/json",
+                "backfill": True,
+                "data": {"member_id": member.id},
+            }
+        )
+        found.append((APPLICATIONS.name, member.id, encode(event)))
+    return found
+
+
+@dataclass
+class Story:
+    """How far the demo has come on a data folder. ``until``: everything up to then is in Kafka."""
+
+    seed: int
+    began: datetime
+    cluster: str
+    until: datetime | None = None
+    sessions: list[Session] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, file: Path) -> "Story | None":
+        """The story that a file tells; None where there is none. Raises DemoFailed."""
+        instant = datetime.fromisoformat
+        try:
+            found = json.loads(file.read_text())
+            until = instant(found["until"]) if found["until"] else None
+            sessions = [Session(instant(start), instant(end)) for start, end in found["sessions"]]
+            return cls(found["seed"], instant(found["began"]), found["cluster"], until, sessions)
+        except FileNotFoundError:
+            return None
+        except (ValueError, LookupError, TypeError) as error:
+            raise DemoFailed(f"{file} cannot be read ({error}); another --data begins a new demo") from error
+
+    def write(self, file: Path) -> None:
+        """Keep it, whole or not at all. A session that still runs has come as far as the story."""
+        sessions = [(one.start.isoformat(), (one.end or self.until or one.start).isoformat()) for one in self.sessions]
+        until = self.until.isoformat() if self.until else None
+        told = {"seed": self.seed, "began": self.began.isoformat(), "cluster": self.cluster, "until": until}
+        beside = file.with_name(f"{file.name}.{os.getpid()}")
+        beside.write_text(json.dumps({**told, "sessions": sessions}, indent=2) + "\n")
+        beside.replace(file)
+
+
+class Demo:
+    """An invented forum on one instance. ``settings`` are complete: Kafka, PostgreSQL and the signing secret."""
+
+    def __init__(self, settings: Settings, folder: Path, seed: int, say: Callable[[str], None]) -> None:
+        self._settings, self._seed, self._say = settings, seed, say
+        self._file = folder / "demo.json"
+        self._story: Story | None = None
+
+    async def fill(self) -> None:
+        """Bring in all that happened up to now, and return when every service shows it. Raises DemoFailed."""
+        kafka = self._settings.kafka or ""
+        try:
+            story = await self._open(kafka)
+            world, now = World(story.seed, story.began), datetime.now(UTC)
+            producer = Producer(kafka, "constellation-demo")
+            await producer.start()
+            try:
+                if story.until is None:
+                    await producer.send_all(appointments(world.cast.appointments()))
+                happened = world.happenings(story.until, story.sessions)
+                loaded = await load(history(happened, now), producer.send_all)
+            finally:
+                await producer.stop()
+            story.until = now
+            story.write(self._file)
+            self._say(f"the demo's forum: {loaded.sent:,} events in {loaded.seconds:.1f} s")
+            dsns = {name: dsn for name in services.NAMES if (dsn := self._settings.postgres_of(name))}
+            settled = await wait_until_settled(kafka, dsns)
+            self._say(f"every service shows them after another {settled.seconds:.1f} s")
+        except (HistoryError, NotSettled, KafkaUnavailable, KafkaError, OSError) as error:
+            raise DemoFailed(f"the demo could not be brought in: {error}. Start again to go on") from error
+
+    async def _open(self, kafka: str) -> Story:
+        cluster = await cluster_id(kafka)
+        story = Story.read(self._file)
+        if story is None or story.cluster != cluster:
+            story = Story(self._seed, datetime.now(UTC), cluster)
+            story.write(self._file)
+        if story.seed != self._seed:
+            raise DemoFailed(f"{self._file} tells of the demo with seed {story.seed}; another one needs another --data")
+        self._story = story
+        return story
+
+    async def live(self, url: str) -> None:
+        """Go on living after ``fill``, until cancelled: what happens is published at ``url`` when it happens."""
+        story = self._story
+        if story is None or story.until is None:
+            raise RuntimeError("there is no forum yet to go on with")
+        begun = datetime.now(UTC)
+        before, sessions = list(story.sessions), [*story.sessions, Session(begun)]
+        world = World(story.seed, story.began)
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            for one in takewhile(lambda one: one.at <= begun, world.happenings(begun - CLAIM_LASTS, before)):
+                if one.type == CLAIM and one.waits_until and one.waits_until > begun:
+                    await self._claim(client, one)
+            story.sessions = sessions
+            async for due in _when_due(world.happenings(story.until, sessions)):
+                now = datetime.now(UTC)
+                events = [envelope(one, backfill=now - one.at > OLD) for one in due if one.type != CLAIM]
+                if events:
+                    await self._publish(client, events)
+                for one in due:
+                    if one.type == CLAIM and now - one.at < OLD:
+                        await self._claim(client, one)
+                story.until = due[-1].at
+                story.write(self._file)
+
+    async def _publish(self, client: httpx.AsyncClient, events: Sequence[dict[str, Any]]) -> None:
+        """Hand events in at the front door, again and again while it is shut: the ids are the same."""
+        pause = FIRST_PAUSE
+        while True:
+            headers = {**self._bearer(Role.FORUM), "Content-Type": BATCH_CONTENT_TYPE}
+            try:
+                answer = await client.post("/topics/api/events", content=json.dumps(events), headers=headers)
+            except httpx.HTTPError as error:
+                why = type(error).__name__
+            else:
+                if answer.status_code < 300:
+                    return
+                why = f"{answer.status_code} {answer.text[:500]}"
+                if answer.status_code not in (429, 502, 503, 504):
+                    log.error("the demo's events were refused: %s", why)
+                    return
+            log.warning("the demo's events were not taken, they are sent again: %s", why)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _claim(self, client: httpx.AsyncClient, one: Happening) -> None:
+        """A Star takes a question on; where somebody else was quicker, or it has gone, nothing happens."""
+        try:
+            await client.post(
+                f"/topics/api/topics/{quote(one.data['topic_id'], safe='')}/claim",
+                headers=self._bearer(Role.STAR, one.data["member_id"]),
+            )
+        except httpx.HTTPError as error:
+            log.warning("a claim of the demo was not made: %s", type(error).__name__)
+
+    def _bearer(self, role: Role, member: str | None = None) -> dict[str, str]:
+        settings = self._settings
+        token = issue_token(
+            settings.secret.get_secret_value() if settings.secret else "",
+            [role],
+            member,
+            timedelta(minutes=5),
+            issuer=settings.issuer,
+            audience=settings.audience,
+            member_claim=settings.member_claim,
+            roles_claim=settings.roles_claim,
+        )
+        return {"Authorization": f"Bearer {token}"}
+
+
+async def _when_due(happenings: Iterator[Happening]) -> AsyncIterator[list[Happening]]:
+    """What has become due, a little at a time."""
+    coming = next(happenings)
+    while True:
+        due: list[Happening] = []
+        now = datetime.now(UTC)
+        while coming.at <= now and len(due) < AT_ONCE:
+            due.append(coming)
+            coming = next(happenings)
+        if due:
+            yield due
+        if len(due) < AT_ONCE:
+            await asyncio.sleep(TICK)
