@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 from starlette.responses import Response
 
 from services.applications.announcements import Announcements
@@ -25,19 +25,13 @@ from services.applications.roster import Roster
 from shared.contracts.types import NO_NUL, Id, Instant, Language
 from shared.runtime import Runtime
 from shared.web import Cursor, Limit, Principal, Problem, Role, decode_cursor, encode_cursor, principal_or_none, require
+from shared.web.parameters import BLANK_IS_ABSENT, Word
 
 Known = Annotated[Principal, Depends(require())]
 Staff = Annotated[Principal, Depends(require(Role.STAFF))]
 Anyone = Annotated[Principal | None, Depends(principal_or_none)]
 
 
-def _blank_is_absent(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Word = Annotated[
-    Annotated[str, StringConstraints(max_length=255, pattern=NO_NUL)] | None, BeforeValidator(_blank_is_absent), Query()
-]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=NO_NUL)]
 Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=NO_NUL)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NO_NUL)]
@@ -959,7 +953,7 @@ def router(parts: Parts) -> APIRouter:
     async def post_roster(
         request: Request,
         principal: Staff,
-        dry_run: Annotated[bool | None, BeforeValidator(_blank_is_absent), Query()] = None,
+        dry_run: Annotated[bool | None, BLANK_IS_ABSENT, Query()] = None,
     ) -> Any:
         """Take in the roster of a programme that is there already; with `dry_run=true` only check it."""
         return await parts.roster.take(principal, decoded(await request.body()), dry_run=bool(dry_run))

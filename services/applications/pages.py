@@ -18,7 +18,6 @@ from services.applications.api import (
     JamIn,
     Parts,
     PerkIn,
-    Word,
     csv_response,
     decoded,
     for_reader,
@@ -33,6 +32,7 @@ from services.applications.programme import FieldDocument
 from shared.contracts.types import Id
 from shared.postgres import Queries
 from shared.web import Cursor, Pages, Principal, Problem, Role, signed_in
+from shared.web.parameters import Word
 
 SEASONS_SQL = Queries(Path(__file__).parent / "sql" / "seasons.sql")
 PAGE, EVIDENCE = 60, 30

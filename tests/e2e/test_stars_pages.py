@@ -1,13 +1,17 @@
 """The pages of the applications service, looked at and used in a real browser, from the form to Star Jam."""
 
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
+from playwright.async_api import Route, expect
 
-from tests.e2e.eye import Eye
-from tests.e2e.site import Json, Site, ago, asked, event, eventually, fresh, of, replied
+from tests.e2e.eye import Eye, check
+from tests.e2e.site import Json, Site, ago, asked, event, eventually, fresh, of, problem, replied
 
 HOSTILE = "<script>alert(1)</script> & “Donaudampfschifffahrtsgesellschaftskapitän” " + "x" * 120
 API = "/applications/api"
@@ -205,4 +209,193 @@ async def test_a_page_is_sound_in_light_and_dark_narrow_and_wide(
     elif who is not None:
         member = full[who]
         how = {"roles": ["member"], "member": member[0] if isinstance(member, list) else member}
-    await eye.look(path.format(**full), f"stars-{name}", **how)
+    await eye.look(path.format(**full), f"stars-{name}", crosswise=True, **how)
+
+
+async def test_the_quiz_is_taken_with_a_thumb_on_a_bad_line_and_time_is_up_whatever_the_browser_does(
+    eye: Eye, programme: Programme, full: Json
+) -> None:
+    member = fresh("thumb")
+    programme.edition(seconds=25, questions=3, pass_mark=3)
+    id = programme.applied(member)
+    page_of = f"/applications/application/{id}"
+    async with eye.open(page_of, roles=["member"], member=member, allowed="ERR_|409") as page:
+        await page.set_viewport_size({"width": 390, "height": 780})
+        await page.get_by_role("button", name="Begin the quiz").click()
+        await expect(page.locator(".quiz-question")).to_be_visible()
+        # Everything that is needed is in reach: four answers and the way on, without scrolling.
+        for shown in (page.locator(".option").last, page.get_by_role("link", name="Next")):
+            await expect(shown).to_be_in_viewport()
+        # The line is bad: the answer is sent again until it is heard.
+        lost = 0
+
+        async def lose(route: Route) -> None:
+            nonlocal lost
+            lost += 1
+            await (route.abort() if lost == 1 else route.continue_())
+
+        await page.route("**/quiz/answers/*", lose)
+        await page.locator(".option").nth(2).click()
+        await expect(page.locator("[data-saved]")).to_contain_text("tried again")
+        await expect(page.locator("[data-saved]")).to_have_text("Saved")
+        saved = programme.call("GET", f"/applications/{id}/quiz", programme.as_(member))["answers"]
+        assert saved == {"1": 2}
+        await page.get_by_role("link", name="Next").click()
+        await page.locator(".option").nth(0).click()
+        await expect(page.locator("[data-saved]")).to_have_text("Saved")
+        # A reload and a second tab find all of it, and the same clock.
+        await page.reload()
+        await expect(page.locator("input:checked")).to_have_value("0")
+        await check(page, "stars-quiz-saved")
+        await expect(page.locator("[data-countdown][data-last]")).to_be_visible(timeout=25_000)
+        await expect(page.locator(".quiz-up")).to_contain_text("Time is up", timeout=20_000)
+        await expect(page.locator("h1")).to_contain_text("Time is up", timeout=20_000)
+        await expect(page.locator("main")).to_contain_text("2 more attempts")
+    answer = programme.site.client.put(
+        f"{API}/applications/{id}/quiz/answers/1", json={"answer": 1}, headers=programme.as_(member)
+    )
+    problem(answer, 409, "time-is-up")
+
+
+async def test_a_form_keeps_itself_says_what_is_missing_and_is_handed_in(
+    eye: Eye, programme: Programme, full: Json
+) -> None:
+    programme.edition()
+    how = {"roles": ["member"], "member": full["ready"]}
+    async with eye.open("/applications/apply", **how, allowed="400") as page:
+        await page.get_by_label("Why would you like to be a Star?").fill("Short.")
+        await expect(page.locator("#kept")).to_contain_text("Kept as a draft")
+        await page.reload()
+        await expect(page.get_by_label("Why would you like to be a Star?")).to_have_value("Short.")
+        await page.get_by_role("button", name="Hand it in").click()
+        await expect(page.locator(".wrong").first).to_contain_text("At least 40 characters")
+        await check(page, "stars-apply-missing")
+        await page.get_by_label("Why would you like to be a Star?").fill(
+            "I like to help, and I have time in the evenings."
+        )
+        await page.get_by_label("In which languages can you help?").fill("en, es")
+        await page.get_by_label("An hour a week").check()
+        await page.locator("input[name=evidence]").first.check()
+        await page.get_by_label("I am 18 or older").check()
+        await page.get_by_role("button", name="Hand it in").click()
+        await expect(page.locator("h1")).to_have_text("The quiz is next")
+
+
+async def test_reviewers_score_blind_discuss_and_decide(eye: Eye, programme: Programme, full: Json) -> None:
+    programme.edition()
+    member = fresh("ada")
+    id = programme.applied(member)
+    await programme.passed(member, id)
+    for who in ("staff", "other-staff"):
+        async with eye.open(f"/applications/reviews/{id}", roles=["staff"], member=who) as page:
+            await expect(page.locator("main")).to_contain_text("Others’ scores show once all are.")
+            for item in ("help", "tone", "fit"):
+                await page.locator(f"input[name=score-{item}][value='4']").check()
+            await page.get_by_label("Why").fill(f"Thoughts of {who}")
+            await page.get_by_role("button", name="Give them").click()
+            await expect(page.locator("main")).not_to_contain_text(
+                f"Thoughts of {'other-staff' if who == 'staff' else 'x'}"
+            )
+    async with eye.open(f"/applications/reviews/{id}", roles=["staff"], member="staff") as page:
+        await expect(page.locator("main")).to_contain_text("Thoughts of other-staff")
+        await page.get_by_label("Reason").fill("Welcome among us.")
+        await page.get_by_role("button", name="Accept").click()
+        await expect(page.locator("main")).to_contain_text("Welcome among us.")
+    async with eye.open("/applications/", roles=["member"], member=member) as page:
+        await expect(page.locator("h2").first).to_have_text("You are a Rising Star")
+    # For the whole product: whoever was appointed may claim questions now, by what topics has heard.
+    topic = fresh("topic")
+    programme.site.publish(asked(topic))
+    programme.site.topic_when(topic)
+    headers = programme.as_(member)
+    eventually(lambda: programme.site.claim(topic, headers).status_code == 200)
+
+
+async def test_an_invitation_is_declined_and_the_next_one_is_invited(
+    eye: Eye, programme: Programme, full: Json
+) -> None:
+    first, third = full["stars"][0], full["stars"][2]
+    async with eye.open("/applications/jams", roles=["member"], member=first) as page:
+        await page.get_by_role("button", name="I cannot come").click()
+        await expect(page.locator("main")).to_contain_text("The next on the list is invited.")
+    desk = programme.call("GET", f"/jams/{full['jam']}", programme.staff)
+    assert {one["member_id"]: one["state"] for one in desk["guests"]} == {
+        first: "declined",
+        full["stars"][1]: "invited",
+        third: "invited",
+        full["stars"][3]: "waiting",
+        "no-star": "passed-over",
+    }
+    async with eye.open("/applications/jams", roles=["member"], member=third) as page:
+        await page.get_by_label("I come at my own will").check()
+        await page.get_by_role("button", name="I come", exact=True).click()
+        await expect(page.locator("main")).to_contain_text("See you there!")
+
+
+def test_doors_are_shut_to_whom_they_are_not_for(programme: Programme, full: Json, site: Site) -> None:
+    stranger = programme.as_(fresh("stranger"))
+    id = full["review-id"]
+    for who, status in ((None, 401), (stranger, 404)):
+        programme.call("GET", f"/applications/{id}", who, status=status)
+        programme.call("POST", f"/applications/{id}/withdraw", who, status=status)
+        programme.call("GET", f"/applications/{id}/quiz", who, status=status)
+        programme.call("PUT", f"/applications/{id}/quiz/answers/1", who, {"answer": 0}, status)
+        programme.call("GET", f"/stars/{full['stars'][0]}/record", who, status=status)
+    closed = [
+        ("GET", "/reviews"),
+        ("GET", f"/applications/{id}/reviews"),
+        ("POST", f"/applications/{id}/reviews"),
+        ("POST", f"/applications/{id}/decision"),
+        ("GET", "/programme/editions"),
+        ("GET", "/programme/eligible"),
+        ("GET", "/quiz/questions"),
+        ("POST", "/stars/roster"),
+        ("POST", "/perks"),
+        ("GET", f"/perks/{full['perk']}/export"),
+        ("GET", f"/perks/{full['perk']}/grants"),
+        ("POST", "/jams"),
+        ("GET", f"/jams/{full['jam']}"),
+        ("POST", "/announcements"),
+    ]
+    for method, path in closed:
+        for who, status in ((None, 401), (stranger, 403)):
+            answer = site.client.request(method, f"{API}{path}", headers=who or {}, json={})
+            assert answer.status_code == status, (method, path, answer.status_code)
+    for desk in (
+        "reviews",
+        "desk/programme",
+        "desk/quiz",
+        "desk/jams",
+        "desk/perks",
+        "desk/announcements",
+        "desk/roster",
+    ):
+        assert site.client.get(f"/applications/{desk}", headers=stranger).status_code == 403
+    # What is told to anyone names nobody's state.
+    assert {one["state"] for one in programme.call("GET", "/stars", None)["items"]} == {None}
+
+
+def test_a_command_takes_a_roster_in(site: Site, tmp_path: Any) -> None:
+    who = fresh("roster")
+    file = tmp_path / "roster.csv"
+    file.write_text(f"member_id,since,rank,listed\n{who},2022-02-02,rock-star,yes\n")
+    command = [
+        sys.executable,
+        "-c",
+        "from deploy.cli import main; main()",
+        "import",
+        "roster",
+        str(file),
+        "--data",
+        str(site.data),
+    ]
+    for said in ("1 appointed, 0 were Stars already", "0 appointed, 1 were Stars already"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+    star = site.client.get(f"{API}/stars/{quote(who)}").json()
+    assert (star["rank"], star["since"]) == ("rock-star", "2022-02-02T00:00:00Z")
+    file.write_text("member_id,since\nada,tomorrow\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Line 2: since is a date" in done.stderr
