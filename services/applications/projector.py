@@ -71,7 +71,8 @@ class Projector:
         named = {row["member_id"] for row in rows}
         found = {row["id"]: row for row in await connection.fetch(SQL.roots, list(named))}
         root = {id: found[id]["root"] if id in found else id for id in named}
-        nobody = {id for id, row in found.items() if row["is_erased"]}
+        # Erased, or merged into somebody who was.
+        nobody = {row["root"] for row in found.values() if row["is_erased"]}
         gone: set[tuple[str, date]] = set()
         news: dict[str, bool] = {}
         for row in rows:

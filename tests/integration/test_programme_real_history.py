@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.integration.applications_engine import fresh
-from tests.integration.test_ledger_real_history import NAMES, batched, imported, with_first_responses
+from tests.integration.test_ledger_real_history import NAMES, batched, history
 from tests.oracle.cases import ERASURE_KEY
 from tests.oracle.programme import figures
 from tests.oracle.stackexchange import dump
@@ -17,7 +17,7 @@ from tests.oracle.stackexchange import dump
 async def test_the_eligible_members_of_both_dumps_are_those_of_the_xml(
     topics_connection: asyncpg.Connection, applications_connection: asyncpg.Connection
 ) -> None:
-    events = await with_first_responses(topics_connection, imported())
+    events = await history(topics_connection)
     rng = random.Random(7)
     events += rng.sample(events, len(events) // 10)
     rng.shuffle(events)

@@ -1,16 +1,21 @@
-"""Who is eligible, worked out the slow and plain way, straight from the XML of a Stack Exchange dump.
+"""What members contributed and who is eligible, worked out the slow and plain way.
 
-It shares nothing with the service: no event, no SQL, no rule. A member's figures, from their answers to other people's
-questions: months (UTC) with one, how many, how many are the accepted answer, how many came first of all, and upvotes.
+Of a Stack Exchange dump straight from its XML: no event, no SQL, no rule of the service. A member's figures, from their
+answers to other people's questions: months (UTC) with one, how many, how many are the accepted answer, how many came
+first of all, and upvotes. Of any other history from the oracle's own ledger.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import TypeAlias
 
-from tests.oracle.figures import micros
+from tests.oracle.figures import micros, moment
+from tests.oracle.ledger import Row
 from tests.oracle.stackexchange import BOT, author, rows
 
 
@@ -69,3 +74,30 @@ def figures(folder: Path, name: str) -> dict[str, Figures]:
         own.first_responses += first[question["Id"]][1] == id.encode() if question["Id"] in first else False
         own.kudos += upvotes[id]
     return dict(found)
+
+
+Contribution: TypeAlias = tuple[str, date, str, str, int, int, int, int]
+"""Member, month, space, language; replies, solutions, first responses and kudos."""
+
+
+def contributions(rows: Iterable[Row], nobody: Collection[str]) -> set[Contribution]:
+    """What members contributed by months, from every row of the ledger; NOBODY: erased members' stand-ins.
+
+    A reply counts where only the cap of points, or nothing, stands against it; what became of it counts in its month.
+    """
+    counted = {row.reply_id: row for row in rows if row.rule == "reply" and row.status in ("effective", "capped")}
+    found: dict[tuple[str, date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for row in rows:
+        reply = counted.get(row.reply_id)
+        if reply is None or reply.member_id in nobody:
+            continue
+        if row.rule == "first-response":
+            # Points ask whether it was in time and for a question; who was first was first.
+            stands = row.status == "effective" or row.reason in ("late", "not-a-question")
+        else:
+            stands = row.status == "effective" or row is reply
+        if stands:
+            month = moment(reply.at).date().replace(day=1)
+            key = reply.member_id, month, reply.space or "", reply.language or ""
+            found[key][("reply", "solution", "first-response", "kudos").index(row.rule)] += 1
+    return {(*key, *counts) for key, counts in found.items()}

@@ -84,7 +84,8 @@ SELECT member_id, month, bool_and(backfill) AS backfill FROM gone GROUP BY membe
 
 -- name: roots
 -- Of ids that stand for another, for whom; and which are nobody's any more.
-SELECT id, root, false AS is_erased FROM alias WHERE what = 'member' AND id = ANY($1::text[])
+SELECT id, root, EXISTS (SELECT FROM erased WHERE stand_in = root) AS is_erased
+FROM alias WHERE what = 'member' AND id = ANY($1::text[])
 UNION ALL
 SELECT stand_in, stand_in, true FROM erased WHERE stand_in = ANY($1::text[]);
 
