@@ -30,12 +30,11 @@ async def test_what_was_contributed_in_every_handwritten_case(applications_conne
     for case in CASES:
         forum = Forum(case.events, ERASURE_KEY)
         events = heard(facts_told(list(case.events), forum))
-        for batches in ([events], [[event] for event in reversed(events)]):
-            async with fresh(applications_connection, ERASURE_KEY) as engine:
-                for batch in batches:
-                    await engine.apply(batch)
-                    await engine.fold()
-                assert await engine.contributions() == expected_of(forum), case.name
+        async with fresh(applications_connection, ERASURE_KEY) as engine:
+            for event in reversed(events):
+                await engine.apply([event])
+            await engine.fold()
+            assert await engine.contributions() == expected_of(forum), case.name
 
 
 @settings(
