@@ -104,4 +104,4 @@ def web_address(url: str | None) -> str | None:
 
 def spreadsheet_cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@") else value
