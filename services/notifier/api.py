@@ -393,6 +393,82 @@ def router(
         async with runtime.pool.acquire() as connection:
             return await preferences.member(connection, member_id)
 
+    @routes.get("/deliveries", response_model=DeliveryPage)
+    async def list_deliveries(
+        _: Staff,
+        member: Word = None,
+        state: State = None,
+        channel: ChannelWord = None,
+        category: Word = None,
+        topic: Word = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Any:
+        """Did they get it, and if not, why? Latest first."""
+        return await desk.deliveries(
+            member=member, state=state, channel=channel, category=category, topic=topic, limit=limit, cursor=cursor
+        )
+
+    @routes.get("/deliveries/{delivery_id}", response_model=DeliveryOut)
+    async def get_delivery(delivery_id: Number, _: Staff) -> Any:
+        """One delivery."""
+        return await desk.delivery(delivery_id)
+
+    @routes.post(
+        "/deliveries/{delivery_id}/resend", response_model=DeliveryOut, responses={409: {"description": "Under way"}}
+    )
+    async def resend_delivery(delivery_id: Number, principal: Staff) -> Any:
+        """Send it once more."""
+        return await desk.resend(delivery_id, principal.member_id or "staff")
+
+    @routes.post(
+        "/deliveries/{delivery_id}/cancel", response_model=DeliveryOut, responses={409: {"description": "Too late"}}
+    )
+    async def cancel_delivery(delivery_id: Number, principal: Staff) -> Any:
+        """Do not send it."""
+        return await desk.cancel(delivery_id, principal.member_id or "staff")
+
+    @routes.get("/suppressions", response_model=SuppressionPage)
+    async def list_suppressions(_: Staff, limit: Limit = 50, cursor: Cursor = None) -> Any:
+        """Addresses that nothing is sent to, because nobody is there."""
+        return await desk.suppressions(limit, cursor)
+
+    @routes.delete("/suppressions/{suppression_id}", status_code=204)
+    async def lift_suppression(suppression_id: Number, _: Staff) -> Response:
+        """Send there again."""
+        await desk.lift(suppression_id)
+        return Response(status_code=204)
+
+    @routes.get("/providers", response_model=ProviderPage)
+    async def list_providers(_: Staff) -> Any:
+        """How mail servers and push services do."""
+        return {"items": await desk.providers()}
+
+    @routes.get("/mails", response_model=MailPage)
+    async def list_mails(_: Staff, member: Word = None, limit: Limit = 50, cursor: Cursor = None) -> Any:
+        """The local mailbox: what would have gone out where no mail server is named."""
+        return await desk.mails(member, limit, cursor)
+
+    @routes.get("/mails/{mail_id}", response_model=MailSource)
+    async def get_mail(mail_id: Number, _: Staff) -> Any:
+        """A mail of the local mailbox with its source."""
+        mail = await desk.mail(mail_id)
+        return {**mail, "source": mail["raw"].decode("ascii", "replace")}
+
+    @routes.post(
+        "/bounces",
+        response_model=BounceOut,
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"message/rfc822": {"schema": {"type": "string"}}}}
+        },
+    )
+    async def post_bounce(request: Request, _: Staff, to: Word = None) -> Any:
+        """A delivery status notification as the mail server got it; `to`: the envelope's recipient."""
+        if request.headers.get("content-type", "").split(";")[0].strip().lower() != "message/rfc822":
+            raise Problem(415, "A bounce is message/rfc822.")
+        bounce = bounces.read(await request.body(), (await signing.keys()).tokens, to)
+        return BounceOut(state=await bounces.take(runtime.outbox, bounce))
+
     @routes.get("/members/{member_id}/preferences", response_model=PreferencesOut)
     async def get_preferences(member_id: Id, principal: Anyone) -> Any:
         """What a member wants to be told, where and when."""
@@ -478,82 +554,6 @@ def router(
         own_or_staff(principal, member_id)
         ids = None if said.notification_ids is None else [int(one) for one in said.notification_ids]
         return Unread(unread=await inbox.mark(await member_of(member_id), ids, read=said.read))
-
-    @routes.get("/deliveries", response_model=DeliveryPage)
-    async def list_deliveries(
-        _: Staff,
-        member: Word = None,
-        state: State = None,
-        channel: ChannelWord = None,
-        category: Word = None,
-        topic: Word = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Any:
-        """Did they get it, and if not, why? Latest first."""
-        return await desk.deliveries(
-            member=member, state=state, channel=channel, category=category, topic=topic, limit=limit, cursor=cursor
-        )
-
-    @routes.get("/deliveries/{delivery_id}", response_model=DeliveryOut)
-    async def get_delivery(delivery_id: Number, _: Staff) -> Any:
-        """One delivery."""
-        return await desk.delivery(delivery_id)
-
-    @routes.post(
-        "/deliveries/{delivery_id}/resend", response_model=DeliveryOut, responses={409: {"description": "Under way"}}
-    )
-    async def resend_delivery(delivery_id: Number, principal: Staff) -> Any:
-        """Send it once more."""
-        return await desk.resend(delivery_id, principal.member_id or "staff")
-
-    @routes.post(
-        "/deliveries/{delivery_id}/cancel", response_model=DeliveryOut, responses={409: {"description": "Too late"}}
-    )
-    async def cancel_delivery(delivery_id: Number, principal: Staff) -> Any:
-        """Do not send it."""
-        return await desk.cancel(delivery_id, principal.member_id or "staff")
-
-    @routes.get("/suppressions", response_model=SuppressionPage)
-    async def list_suppressions(_: Staff, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """Addresses that nothing is sent to, because nobody is there."""
-        return await desk.suppressions(limit, cursor)
-
-    @routes.delete("/suppressions/{suppression_id}", status_code=204)
-    async def lift_suppression(suppression_id: Number, _: Staff) -> Response:
-        """Send there again."""
-        await desk.lift(suppression_id)
-        return Response(status_code=204)
-
-    @routes.get("/providers", response_model=ProviderPage)
-    async def list_providers(_: Staff) -> Any:
-        """How mail servers and push services do."""
-        return {"items": await desk.providers()}
-
-    @routes.get("/mails", response_model=MailPage)
-    async def list_mails(_: Staff, member: Word = None, limit: Limit = 50, cursor: Cursor = None) -> Any:
-        """The local mailbox: what would have gone out where no mail server is named."""
-        return await desk.mails(member, limit, cursor)
-
-    @routes.get("/mails/{mail_id}", response_model=MailSource)
-    async def get_mail(mail_id: Number, _: Staff) -> Any:
-        """A mail of the local mailbox with its source."""
-        mail = await desk.mail(mail_id)
-        return {**mail, "source": mail["raw"].decode("ascii", "replace")}
-
-    @routes.post(
-        "/bounces",
-        response_model=BounceOut,
-        openapi_extra={
-            "requestBody": {"required": True, "content": {"message/rfc822": {"schema": {"type": "string"}}}}
-        },
-    )
-    async def post_bounce(request: Request, _: Staff, to: Word = None) -> Any:
-        """A delivery status notification as the mail server got it; `to`: the envelope's recipient."""
-        if request.headers.get("content-type", "").split(";")[0].strip().lower() != "message/rfc822":
-            raise Problem(415, "A bounce is message/rfc822.")
-        bounce = bounces.read(await request.body(), (await signing.keys()).tokens, to)
-        return BounceOut(state=await bounces.take(runtime.outbox, bounce))
 
     return routes
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.load.boards import boards
+from tests.load.fanout import fanout
 from tests.load.figures import Line, markdown
 from tests.load.history import history
 from tests.load.kudos import kudos
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Scenario] = {
     "import": history,
     "pages": pages,
     "mails": mails,
+    "fanout": fanout,
 }
 
 
