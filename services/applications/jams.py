@@ -170,7 +170,8 @@ class Jams:
                     travel_notes if accept else None,
                 )
                 event = events.JamAccepted if accept else events.JamDeclined
-                data = events.JamData(member_id=row["member_id"], jam_id=jam_id)
+                kind = events.JamData if accept else events.JamDeclinedData
+                data = kind(member_id=row["member_id"], jam_id=jam_id)
                 transaction.publish(Outgoing(APPLICATIONS, event, data, at, traceparent=current_traceparent()))
                 if not accept:
                     await fill(transaction, jam)
@@ -273,7 +274,9 @@ class Jams:
 
 async def _lapse(transaction: Transaction, jam: Any) -> None:
     for row in await transaction.connection.fetch(SQL.lapse, jam["jam_id"]):
-        data = events.JamData(member_id=row["member_id"], jam_id=jam["jam_id"], answer_by=row["answer_by"], lapsed=True)
+        data = events.JamDeclinedData(
+            member_id=row["member_id"], jam_id=jam["jam_id"], answer_by=row["answer_by"], lapsed=True
+        )
         transaction.publish(Outgoing(APPLICATIONS, events.JamDeclined, data, row["answered_at"]))
     await fill(transaction, jam)
 

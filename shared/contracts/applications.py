@@ -97,7 +97,6 @@ class JamData(Data):
     member_id: Id
     jam_id: Id
     answer_by: Instant | None = None
-    lapsed: bool | None = Field(None, description="nobody declined: the time to answer was over")
 
 
 class JamInvited(Event):
@@ -110,9 +109,13 @@ class JamAccepted(Event):
     data: JamData
 
 
+class JamDeclinedData(JamData):
+    lapsed: bool | None = Field(None, description="nobody declined: the time to answer was over")
+
+
 class JamDeclined(Event):
     type: Literal["jam-declined"] = "jam-declined"
-    data: JamData
+    data: JamDeclinedData
 
 
 class AnnouncementData(Data):
