@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from deploy import services
+from services.applications.rules import state_diagram
 from shared.contracts.generate import Broken, freeze_openapi
 from shared.settings import Settings
 
@@ -44,9 +45,22 @@ def with_settings(readme: str) -> str:
     return "\n".join([before + _START, *rows, _END + rest.partition(_END)[2]])
 
 
+_STATES, _STATES_END = "<!-- application-states -->", "<!-- /application-states -->"
+
+
+def with_states(readme: str) -> str:
+    """The README with the drawing of an application's states between its markers made again from their table."""
+    before, _, rest = readme.partition(_STATES)
+    if not rest:
+        return readme
+    return "\n".join(
+        [before + _STATES, "```mermaid", state_diagram(), "```", _STATES_END + rest.partition(_STATES_END)[2]]
+    )
+
+
 def main() -> int:
     """Write all; exit status 1, with the reasons, where a document would break."""
-    README.write_text(with_settings(README.read_text("utf-8")), "utf-8")
+    README.write_text(with_states(with_settings(README.read_text("utf-8"))), "utf-8")
     status = 0
     for name, document in asyncio.run(documents()).items():
         try:

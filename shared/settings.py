@@ -92,13 +92,25 @@ class Settings(BaseSettings):
         description="who is what by DiscourseConnect: admin, moderator or group:NAME = member, star or staff",
     )
 
+    discourse_api_key: SecretStr | None = Field(
+        None, description="admin API key of the Discourse; with it and a group, Stars join that group and leave it"
+    )
+    discourse_api_user: str = Field("system", description="whom the admin API key acts as")
+    discourse_star_group: int | None = Field(None, ge=1, description="id of the Discourse group of Stars")
+    webhook_urls: Annotated[list[str], NoDecode] = Field(
+        [], description='where "Ada is a Star" and "Ada is answering" are posted, comma separated'
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="signs outgoing webhooks (Standard Webhooks); without it none is sent"
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field("json", pattern="^(json|text)$", description="json or text")
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector, http://host:4318; none: traces stay here"
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "webhook_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

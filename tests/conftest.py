@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from deploy.infrastructure import InfrastructureError
+from services.applications import app as applications_app
 from services.leaderboard import app as leaderboard_app
 from services.notifier import app as notifier_app
 from services.topics import app as topics_app
@@ -90,3 +91,18 @@ async def notifier_pool(notifier_database: str) -> AsyncIterator[Pool]:
 def notifier(notifier_pool: Pool) -> World:
     """A notifier whose mails go to the local mailbox, turned by hand."""
     return World(notifier_pool)
+
+
+@pytest.fixture(scope="session")
+async def applications_database(database: str) -> str:
+    """The DSN of a database with the applications service's schema."""
+    await migrate(database, applications_app.NAME, applications_app.MIGRATIONS)
+    return database
+
+
+@pytest.fixture
+async def applications_connection(applications_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the applications service has them."""
+    connection = await connect(applications_database, applications_app.NAME)
+    yield connection
+    await connection.close()

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from deploy import services
 from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
+from deploy.cli.roster import roster
 from deploy.history import (
     Findings,
     HistoryError,
@@ -74,6 +75,9 @@ def jsonl(
     if not file.is_file():
         fail(f"{file} is no file")
     _import(f"jsonl {file.absolute()}", [file], read, wait, data)
+
+
+app.command("roster")(roster)
 
 
 def _import(name: str, files: list[Path], read: Read, wait: bool, data: Path, **about: str | None) -> None:

@@ -1,18 +1,114 @@
-"""What the applications service makes of a batch: it folds it into the facts that it keeps."""
+"""What the applications service makes of a batch: it folds it into the facts, and says whose months that touched."""
 
-from shared.contracts.catalogue import MEMBERS
-from shared.forum import Facts
-from shared.messaging import Batch
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-STREAMS = (MEMBERS,)
+from services.applications.projector import SQL
+from shared.contracts import topics as clock
+from shared.contracts.catalogue import FORUM, MEMBERS, SEASONS, TOPICS
+from shared.contracts.leaderboard import SeasonClosed, SeasonOpened
+from shared.contracts.members import MemberSuspended
+from shared.forum import Facts, Touched
+from shared.forum.registers import later, stamp_of
+from shared.messaging import Batch, Transaction
+from shared.postgres import Queries
+
+STREAMS = (FORUM, TOPICS, MEMBERS, SEASONS)
+SEASONS_SQL = Queries(Path(__file__).parent / "sql" / "seasons.sql")
+
+Erase = Callable[[Transaction, dict[str, str]], Awaitable[None]]
+Answering = Callable[[Transaction, list[Any]], Awaitable[None]]
 
 
 class ApplicationsConsumer:
-    """Applies batches of member events."""
+    """Applies batches of forum, first-response, member and season events."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(
+        self, facts: Facts, erase: Erase, answering: Answering, written: Callable[[], None] = lambda: None
+    ) -> None:
+        self._facts, self._erase, self._answering, self._written = facts, erase, answering, written
 
     async def apply(self, batch: Batch) -> None:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
-        await self._facts.fold(batch)
+        connection = batch.transaction.connection
+        touched = await self._facts.fold(batch)
+        if touched.erased:
+            await self._erase(batch.transaction, touched.erased)
+        events = [record.event for record in batch.records]
+        if not events:
+            return
+        late = {id(event) for event in touched.late}
+        suspended = [one for one in events if isinstance(one, MemberSuspended) and id(one) not in late]
+        suspended = [one for one in suspended if one.data.member_id not in touched.erased]
+        if suspended:
+            ids, times = [one.data.member_id for one in suspended], [one.time for one in suspended]
+            await connection.execute(SQL.fold_suspensions, ids, times)
+        await _fold_seasons(connection, events, self._facts)
+        await _touch(connection, touched, all(one.backfill for one in events))
+        claims = [one for one in events if isinstance(one, clock.TopicClaimed) and not one.backfill]
+        if claims:
+            await self._answering(batch.transaction, claims)
+        self._written()
+
+
+async def _touch(connection: Any, touched: Touched, backfill: bool) -> None:
+    """Queue the months of whoever's replies may count otherwise now."""
+    sides = {
+        (row[f"{side}author_id"], row[f"{side}posted_at"])
+        for row in touched.replies
+        for side in ("left_", "")
+        if row[f"{side}author_id"] is not None and row[f"{side}posted_at"] is not None
+    }
+    if sides:
+        await connection.execute(SQL.touch_replies, *map(list, zip(*sides, strict=True)), backfill)
+    topics = touched.topics | touched.responses
+    if topics:
+        await connection.execute(SQL.touch_topics, list(topics), backfill)
+    accepted = {topic_id for topic_id, _ in touched.acceptances}
+    if accepted:
+        await connection.execute(SQL.touch_solutions, list(accepted), backfill)
+    hung_on = {id for row in touched.kudos for id in (row["left_reply_id"], row["reply_id"]) if id is not None}
+    if hung_on:
+        await connection.execute(SQL.touch_replies_by_id, list(hung_on), backfill)
+    members = touched.members - touched.erased.keys()
+    if members:
+        await connection.execute(SQL.touch_members, list(members), backfill)
+
+
+async def _fold_seasons(connection: Any, events: list[Any], facts: Facts) -> None:
+    """Keep each season as its latest events say it."""
+    opened = _latest(event for event in events if isinstance(event, SeasonOpened))
+    if opened:
+        rows = [
+            (id, one.data.name, one.data.board, one.data.opens_at, one.data.closes_at, stamp_of(one))
+            for id, one in opened.items()
+        ]
+        await connection.execute(SEASONS_SQL.opened, *map(list, zip(*rows, strict=True)))
+    closed = _latest(event for event in events if isinstance(event, SeasonClosed))
+    if not closed:
+        return
+    ends = [(id, one.time, stamp_of(one)) for id, one in closed.items()]
+    changed = [
+        row["season_id"] for row in await connection.fetch(SEASONS_SQL.closed, *map(list, zip(*ends, strict=True)))
+    ]
+    standings = [(id, place, one) for id in changed for place, one in enumerate(closed[id].data.standings)]
+    # Who was erased before this came reads as their stand-in here, too.
+    known_as = await facts.known_as(connection, [one.member_id for _, _, one in standings])
+    erased = {id: root for id, root in known_as.items() if root == facts.stand_in(id)}
+    await connection.execute(SEASONS_SQL.clear_standings, changed)
+    if standings:
+        places = [
+            (id, place, erased.get(one.member_id, one.member_id), one.rank, one.points, one.solutions)
+            for id, place, one in standings
+        ]
+        await connection.execute(SEASONS_SQL.write_standings, *map(list, zip(*places, strict=True)))
+
+
+def _latest(events: Iterable[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for event in events:
+        known = found.get(event.data.season_id)
+        if known is None or later(stamp_of(event), stamp_of(known)):
+            found[event.data.season_id] = event
+    return found

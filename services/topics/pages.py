@@ -32,6 +32,7 @@ from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
+from shared.web.formats import spreadsheet_cell
 from shared.web.pages import path_segment
 from shared.web.parameters import Word
 
@@ -143,7 +144,14 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             return await _question(request, topic_id, principal)
         topic = await read_topic(pool, topic_id)
         assert topic is not None
-        return pages.render(request, "queue_row.html", item=topic, names=await names_of([topic]), may_claim=True)
+        return pages.render(
+            request,
+            "queue_row.html" if topic["state"] in ("waiting", "breached") else "found_row.html",
+            item=topic,
+            names=await names_of([topic]),
+            me=await _me(principal),
+            may_claim=True,
+        )
 
     @routes.get("/search")
     async def search_page(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:
@@ -395,14 +403,9 @@ def _csv(name: str, rows: Sequence[dict[str, Any]]) -> Response:
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), quoting=csv.QUOTE_NONNUMERIC)
         writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     return Response(
         text.getvalue(),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"', "Cache-Control": "private, no-store"},
     )
-
-
-def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
-    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in "=+-@" else value

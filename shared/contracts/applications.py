@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from shared.contracts.envelope import Data, Event
 from shared.contracts.types import Id, Instant, Label, LongText, Text
 
@@ -45,9 +47,25 @@ class MembershipData(Data):
     member_id: Id
 
 
+class StarAppointedData(MembershipData):
+    rank: Label | None = None
+
+
 class StarAppointed(Event):
     type: Literal["star-appointed"] = "star-appointed"
-    data: MembershipData
+    data: StarAppointedData
+
+
+class ProgrammeInvitedData(Data):
+    member_id: Id
+    edition: Label
+
+
+class ProgrammeInvited(Event):
+    """An eligible member may apply; nobody is told twice."""
+
+    type: Literal["programme-invited"] = "programme-invited"
+    data: ProgrammeInvitedData
 
 
 class StarRetiredData(MembershipData):
@@ -91,9 +109,13 @@ class JamAccepted(Event):
     data: JamData
 
 
+class JamDeclinedData(JamData):
+    lapsed: bool | None = Field(None, description="nobody declined: the time to answer was over")
+
+
 class JamDeclined(Event):
     type: Literal["jam-declined"] = "jam-declined"
-    data: JamData
+    data: JamDeclinedData
 
 
 class AnnouncementData(Data):

@@ -142,6 +142,7 @@ APPLICATIONS = Stream(
         applications.JamAccepted,
         applications.JamDeclined,
         applications.AnnouncementPublished,
+        applications.ProgrammeInvited,
     ),
     key_of_type=(("announcement-published", "announcement_id"),),
 )

@@ -100,3 +100,8 @@ def web_address(url: str | None) -> str | None:
     except ValueError:
         return None
     return url if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def spreadsheet_cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula stays a text (CWE-1236)."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@") else value

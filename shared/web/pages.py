@@ -44,6 +44,7 @@ SECTIONS = (
     Link("questions", "Questions", "/topics/", "message-circle-question-mark"),
     Link("promise", "Promise", "/topics/promise", "target"),
     Link("leaderboard", "Leaderboard", "/leaderboard/", "trophy"),
+    Link("stars", "Stars", "/applications/", "star"),
 )
 """The four services as one product. Each lives behind its own prefix, wherever its process runs."""
 
@@ -54,6 +55,13 @@ DESK = (
     Link("deliveries", "Deliveries", "/notifier/desk", "send"),
     Link("mailbox", "Mailbox", "/notifier/mailbox", "mail"),
     Link("letters", "Letters", "/notifier/letters", "file-text"),
+    Link("reviews", "Reviews", "/applications/reviews", "clipboard-list"),
+    Link("programme", "Programme", "/applications/desk/programme", "book-open"),
+    Link("quiz", "Quiz questions", "/applications/desk/quiz", "circle-help"),
+    Link("jams", "Star Jam", "/applications/desk/jams", "plane"),
+    Link("perks", "Perks", "/applications/desk/perks", "gift"),
+    Link("announce", "Announcements", "/applications/desk/announcements", "send"),
+    Link("roster", "Roster", "/applications/desk/roster", "users"),
 )
 """What staff see besides."""
 

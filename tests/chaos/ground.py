@@ -40,6 +40,11 @@ class Replica:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def url(self) -> str:
+        """Where it answers while it runs."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def runs(self) -> bool:
         """Whether there is a process."""
         return self._process is not None and self._process.poll() is None

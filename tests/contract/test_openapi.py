@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.generate import README, documents, with_settings
+from deploy.generate import README, documents, with_settings, with_states
 from deploy.services import NAMES
 from shared.contracts.compatibility import openapi_breaks
 
@@ -24,3 +24,9 @@ async def test_the_document_of_a_service_grows_and_never_breaks(name: str) -> No
 def test_the_readme_lists_every_setting() -> None:
     text = README.read_text("utf-8")
     assert with_settings(text) == text, "settings have changed: run `make contracts` and commit what it writes"
+
+
+def test_the_readme_draws_an_applications_states_from_their_table() -> None:
+    text = README.read_text("utf-8")
+    assert "stateDiagram-v2" in text
+    assert with_states(text) == text, "the table has changed: run `make contracts` and commit what it writes"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from typing import Any
 
 import jwt
@@ -69,6 +70,63 @@ ALLOWED: dict[tuple[str, str, str], frozenset[str]] = {
 }
 """What the interface promises. A new operation is written here, or the first test fails."""
 
+KNOWN, STAFF = ANYONE - {"nobody"}, frozenset({"staff"})
+PROGRAMME: dict[str, frozenset[str]] = {
+    "GET /programme": ANYONE,
+    "GET /programme/editions": STAFF,
+    "POST /programme/editions": STAFF,
+    "GET /programme/eligible": STAFF,
+    "PUT /programme/inviting": STAFF,
+    # Whose it is not hears that there is no such thing, whatever their roles.
+    "POST /applications": KNOWN,
+    "GET /applications": KNOWN,
+    "GET /applications/{application_id}": KNOWN,
+    "PUT /applications/{application_id}": KNOWN,
+    "POST /applications/{application_id}/submit": KNOWN,
+    "POST /applications/{application_id}/withdraw": KNOWN,
+    "POST /applications/{application_id}/quiz": KNOWN,
+    "GET /applications/{application_id}/quiz": KNOWN,
+    "PUT /applications/{application_id}/quiz/answers/{n}": KNOWN,
+    "POST /applications/{application_id}/quiz/finish": KNOWN,
+    "GET /quiz/questions": STAFF,
+    "GET /reviews": STAFF,
+    "GET /applications/{application_id}/reviews": STAFF,
+    "POST /applications/{application_id}/reviews": STAFF,
+    "POST /applications/{application_id}/discussion": STAFF,
+    "POST /applications/{application_id}/decision": STAFF,
+    "GET /stars": ANYONE,
+    "POST /stars/roster": STAFF,
+    "GET /stars/{member_id}": ANYONE,
+    "PUT /stars/{member_id}": KNOWN,
+    "POST /stars/{member_id}/retire": KNOWN,
+    "POST /stars/{member_id}/leave": KNOWN,
+    "DELETE /stars/{member_id}/leave": KNOWN,
+    "PUT /stars/{member_id}/rank": STAFF,
+    "GET /stars/{member_id}/record": KNOWN,
+    "GET /record-keys": ANYONE,
+    "GET /perks": ANYONE,
+    "POST /perks": STAFF,
+    "PUT /perks/{perk_id}": STAFF,
+    "GET /perks/{perk_id}/grants": STAFF,
+    "POST /perks/{perk_id}/grants": STAFF,
+    "POST /perks/{perk_id}/claim": KNOWN,
+    "PUT /grants/{grant_id}/address": KNOWN,
+    "POST /grants/{grant_id}/fulfil": STAFF,
+    "GET /perks/{perk_id}/export": STAFF,
+    "GET /jams": ANYONE,
+    "POST /jams": STAFF,
+    "GET /jams/{jam_id}": STAFF,
+    "POST /jams/{jam_id}/shortlist": STAFF,
+    "POST /jams/{jam_id}/invite": STAFF,
+    "PUT /jams/{jam_id}/seats": STAFF,
+    "POST /jams/{jam_id}/end": STAFF,
+    "POST /jams/{jam_id}/answer": KNOWN,
+    "POST /jams/{jam_id}/attendance": STAFF,
+    "GET /announcements": ANYONE,
+    "POST /announcements": STAFF,
+}
+"""The same of the applications service. Of what is not there whoever may is told so, and others that they may not."""
+
 BODIES: dict[tuple[str, str, str], tuple[str, Any]] = {
     ("topics", "POST", "/api/events"): (ONE, lambda: asked(fresh("topic"))),
     ("topics", "PUT", "/api/policies"): (
@@ -118,7 +176,29 @@ def _document(site: Site, service: str) -> Json:
 def test_every_operation_is_in_the_table(site: Site, service: str) -> None:
     paths = _document(site, service)["paths"]
     found = {(service, method.upper(), path) for path, item in paths.items() for method in item}
-    assert found == {key for key in ALLOWED if key[0] == service}
+    programme = {("applications", *_programme(name)) for name in PROGRAMME}
+    assert found == {key for key in [*ALLOWED, *programme] if key[0] == service}
+
+
+def _programme(name: str) -> tuple[str, str]:
+    """Method and path of an operation of the applications service."""
+    method, _, path = name.partition(" ")
+    return method, f"/api{path}"
+
+
+@pytest.mark.parametrize("name", PROGRAMME)
+def test_who_may_in_the_programme(site: Site, name: str) -> None:
+    method, path = _programme(name)
+    url = "/applications" + re.sub(r"\{\w+\}", "1", path)
+    for who in WHO:
+        headers = {} if who == "nobody" else site.bearer(who, member=fresh(who))
+        answer = site.client.request(method, url, json={}, headers=headers)
+        if who in PROGRAMME[name]:
+            assert answer.status_code in (200, 201, 400, 404), (who, answer.text)
+        else:
+            problem(answer, 401 if who == "nobody" else 403)
+    answer = site.client.request(method, url, json={}, headers={"Authorization": "Bearer nonsense"})
+    assert answer.status_code == 401 or name == "GET /record-keys"
 
 
 def _request(site: Site, key: tuple[str, str, str], headers: dict[str, str], topic: str) -> Any:

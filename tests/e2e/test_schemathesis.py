@@ -37,12 +37,21 @@ negative_data_rejection.enabled = false
 """
 
 
-@pytest.mark.parametrize("role", ["nobody", "member", "star", "staff", "forum"])
-@pytest.mark.parametrize("service", NAMES)
+ROLES = ("nobody", "member", "star", "staff", "forum")
+ALIKE = {("applications", "star"), ("applications", "forum")}
+"""To these doors they are members like any other."""
+
+
+@pytest.mark.parametrize(
+    ("service", "role"), [(service, role) for service in NAMES for role in ROLES if (service, role) not in ALIKE]
+)
 def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: str, role: str) -> None:
     document = f"{site.url}/{service}/api/openapi.json"
-    if not site.client.get(document).json()["paths"]:
+    paths = site.client.get(document).json()["paths"]
+    if not paths:
         pytest.skip(f"the service {service} has no operations yet")
+    # Each operation has to be read and prepared, too.
+    seconds = SECONDS + len(paths) // 8
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     headers = (
@@ -50,7 +59,7 @@ def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: st
     )
     command = [
         *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
-        *("--config-file", str(configuration), "run", document, "--max-time", str(SECONDS), "--no-color"),
+        *("--config-file", str(configuration), "run", document, "--max-time", str(seconds), "--no-color"),
         *headers,
     ]
     done = subprocess.run(
@@ -58,7 +67,7 @@ def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: st
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=SECONDS + 40,
+        timeout=seconds + 40,
         # What Hypothesis works out about Unicode, for seconds, is worked out once.
         env=os.environ | {"PYTHONPATH": str(ROOT), "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")},
     )

@@ -180,6 +180,56 @@
   });
   document.addEventListener("change", (event) => { if (event.target.closest("[data-submits]")) event.target.form.requestSubmit(); });
 
+  // --- the quiz --------------------------------------------------------------------------------------------------
+  // An answer is sent until somebody hears it; the server alone knows when time is up.
+  const quiz = document.querySelector("[data-quiz]");
+  if (quiz) {
+    const clock = quiz.querySelector("[data-countdown]");
+    const said = quiz.querySelector("[data-saved]");
+    const form = quiz.querySelector("[data-answers]");
+    let wanted = null, sending = false, over = false;
+    const up = () => {
+      if (over) return;
+      over = true;
+      quiz.replaceChildren(document.getElementById("time-is-up").content.cloneNode(true));
+      setTimeout(() => location.replace(quiz.dataset.quiz), 2500);
+    };
+    const count = () => {
+      const left = Number(clock.dataset.countdown) - (Date.now() + skew) / 1000;
+      if (left <= 0) return up();
+      clock.toggleAttribute("data-last", left <= 10);
+      // Calm: minutes while there are many, seconds when they matter.
+      clock.lastElementChild.textContent = `${left > 60 ? `${Math.ceil(left / 60)} min` : `${Math.ceil(left)} s`} left`;
+      setTimeout(count, left > 60 ? 1000 : 200);
+    };
+    count();
+    async function send() {
+      if (sending || wanted === null || over) return;
+      sending = true;
+      const answer = wanted;
+      said.textContent = "Saving…";
+      try {
+        const body = new URLSearchParams({ answer });
+        const reply = await fetch(form.action, { method: "POST", body, headers: { "X-CSRF-Token": csrf() ?? "-", Accept: "application/json" }, signal: AbortSignal.timeout(8000) });
+        if (reply.status === 409) return up();
+        if (!reply.ok) throw new Error(reply.status);
+        if (wanted === answer) wanted = null;
+        said.textContent = "Saved";
+        quiz.querySelector("[aria-current][data-dot]")?.setAttribute("data-answered", "");
+        quiz.querySelector("[data-missing]")?.remove();
+      } catch {
+        said.textContent = "Not saved yet: no connection. It is tried again.";
+        setTimeout(send, 1500);
+      } finally {
+        sending = false;
+        if (wanted !== null && wanted !== answer) send();
+      }
+    }
+    form.addEventListener("change", (event) => { wanted = event.target.value; send(); });
+    // Whoever goes on at once waits until the answer is there.
+    addEventListener("beforeunload", (event) => { if (wanted !== null && !over) event.preventDefault(); });
+  }
+
   // --- charts ----------------------------------------------------------------------------------------------------
   // {x: [seconds], unit: "share"|"seconds"|"count", series: [{label, values, colour, style: line|dashed|bars|band}], goal, min, max}
   const probe = document.createElement("span");

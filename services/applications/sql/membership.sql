@@ -1,0 +1,58 @@
+-- name: of_members
+-- Of a member's ids the membership that goes on, else the latest.
+SELECT * FROM membership WHERE member_id = ANY($1::text[]) ORDER BY state = 'retired', since DESC, member_id LIMIT 1;
+
+-- name: lock
+SELECT * FROM membership WHERE member_id = ANY($1::text[]) AND state <> 'retired'
+ORDER BY since DESC, member_id LIMIT 1 FOR UPDATE;
+
+-- name: appoint
+INSERT INTO membership (member_id, state, rank, since, term_ends, spaces, languages, listed)
+VALUES ($1, 'active', $2, $3, $4, $5::jsonb, $6::jsonb, $7)
+ON CONFLICT (member_id) DO UPDATE SET state = 'active', rank = excluded.rank, since = excluded.since,
+    term_ends = excluded.term_ends, grace_ends = NULL, leave_since = NULL, leave_until = NULL, retired_at = NULL,
+    spaces = excluded.spaces, languages = excluded.languages, listed = excluded.listed;
+
+-- name: log
+INSERT INTO membership_change (member_id, at, what, rank, by_id, detail) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: retire
+UPDATE membership SET state = 'retired', retired_at = now(), listed = false, term_ends = NULL, grace_ends = NULL,
+    leave_since = NULL, leave_until = NULL
+WHERE member_id = $1 RETURNING retired_at;
+
+-- name: leave
+UPDATE membership SET state = 'leave', leave_since = now(), leave_until = $2, grace_ends = NULL WHERE member_id = $1;
+
+-- name: write
+UPDATE membership SET state = $2, rank = $3, term_ends = $4, grace_ends = $5, leave_since = NULL, leave_until = NULL
+WHERE member_id = $1;
+
+-- name: describe
+UPDATE membership SET listed = $2, about = $3, spaces = $4::jsonb, languages = $5::jsonb WHERE member_id = $1;
+
+-- name: due
+SELECT * FROM membership
+WHERE (CASE state WHEN 'active' THEN term_ends WHEN 'grace' THEN grace_ends WHEN 'leave' THEN leave_until END) <= now()
+ORDER BY (CASE state WHEN 'active' THEN term_ends WHEN 'grace' THEN grace_ends WHEN 'leave' THEN leave_until END)
+LIMIT $1 FOR UPDATE SKIP LOCKED;
+
+-- name: directory
+SELECT m.*
+FROM membership AS m
+WHERE m.state <> 'retired' AND (m.listed OR $1)
+    AND ($2::text IS NULL OR m.spaces ? $2) AND ($3::text IS NULL OR m.languages ? $3)
+    AND ($4::timestamptz IS NULL OR (m.since, m.member_id) > ($4, $5::text))
+ORDER BY m.since, m.member_id LIMIT $6;
+
+-- name: history
+SELECT at, what, rank, detail FROM membership_change WHERE member_id = ANY($1::text[]) ORDER BY at, change_id;
+
+-- name: words
+-- What the directory can be narrowed by: the spaces and languages of those who want to be found.
+SELECT 'space' AS kind, w AS word, count(*) AS count FROM membership, jsonb_array_elements_text(spaces) AS w
+WHERE state <> 'retired' AND listed GROUP BY w
+UNION ALL
+SELECT 'language', w, count(*) FROM membership, jsonb_array_elements_text(languages) AS w
+WHERE state <> 'retired' AND listed GROUP BY w
+ORDER BY 1, 2 LIMIT 200;

@@ -1,0 +1,287 @@
+"""Applications against real PostgreSQL: the table of states, and what two at once must never do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.applications.rules import FINAL, State
+from shared.web import Principal, Problem, Role
+from tests.integration.applications_engine import (
+    ANSWERS,
+    STAFF_A,
+    STAFF_B,
+    House,
+    deeds,
+    event,
+    house,
+    member,
+    unique,
+)
+from tests.oracle.cases import ERASURE_KEY
+
+SCORES = {"help": 5, "tone": 4, "fit": 3}
+
+
+@pytest.fixture
+async def home(applications_database: str) -> AsyncIterator[House]:
+    async with house(applications_database, ERASURE_KEY) as built:
+        yield built
+
+
+async def refused(work: Any, status: int, slug: str | None = None) -> Problem:
+    """The problem that the work must end with."""
+    with pytest.raises(Problem) as caught:
+        await work
+    assert (caught.value.status, caught.value.type) == (status, slug), caught.value.detail
+    return caught.value
+
+
+async def outcomes(*works: Any) -> list[Any]:
+    """What each of several at once gave: a result, or the slug of its problem. Nothing else may go wrong."""
+    found = await asyncio.gather(*works, return_exceptions=True)
+    for one in found:
+        assert not isinstance(one, BaseException) or isinstance(one, Problem), one
+    return [one.type if isinstance(one, Problem) else one for one in found]
+
+
+async def test_only_who_meets_every_criterion_hands_in_an_application(home: House) -> None:
+    ada, near = member(unique("ada")), unique("near")
+    begun = await home.parts.applying.begin(ada, {})
+    id = begun["application_id"]
+    problem = await refused(home.parts.applying.submit(ada, id), 409, "not-eligible")
+    assert problem.members["progress"]["met"] == 1  # nobody was suspended
+    await home.happen(*deeds(ada.member_id or ""), *deeds(near, replies=49))
+    eligible = [row["member_id"] for row in await home.pool.fetch("SELECT member_id FROM eligible")]
+    assert eligible == [ada.member_id]
+    problem = await refused(home.parts.applying.submit(ada, id), 400, "incomplete")
+    assert {one["location"] for one in problem.members["errors"]} >= {"answers.why", "answers.consent"}
+    replies: dict[str, list[str]] = {}
+    for row in await home.pool.fetch("SELECT author_id, reply_id FROM reply ORDER BY reply_id"):
+        replies.setdefault(row["author_id"], []).append(row["reply_id"])
+    others, own = replies[near][:2], replies[str(ada.member_id)][:2]
+    await home.parts.applying.save(ada, id, {**ANSWERS, "evidence": others})
+    problem = await refused(home.parts.applying.submit(ada, id), 400, "incomplete")
+    assert [one["location"] for one in problem.members["errors"]] == ["answers.evidence"]
+    await home.parts.applying.save(ada, id, {"evidence": own})
+    found = await home.parts.applying.submit(ada, id)
+    assert found["state"] == "submitted"
+    assert [one["type"] for one in await home.told()] == ["application-submitted"]
+
+
+async def test_a_suspension_counts_until_it_is_long_ago_and_outlives_a_later_record(home: House) -> None:
+    who = unique("ada")
+    await home.happen(*deeds(who))
+    at = datetime.now(UTC) - timedelta(days=40)
+    suspended = {"member_id": who, "status": "suspended"}
+    await home.happen(event("member-suspended", suspended, at))
+    await home.happen(event("member-reinstated", {"member_id": who, "status": "active"}, at + timedelta(days=1)))
+    assert not await home.pool.fetchval("SELECT EXISTS (SELECT FROM eligible)")
+    other = unique("ben")
+    await home.happen(*deeds(other))
+    await home.happen(event("member-suspended", suspended | {"member_id": other}, at - timedelta(days=400)))
+    await home.happen(event("member-reinstated", {"member_id": other, "status": "active"}, at))
+    assert [row["member_id"] for row in await home.pool.fetch("SELECT member_id FROM eligible")] == [other]
+
+
+async def test_eligible_members_are_invited_once_when_staff_say_so_and_never_by_history(home: House) -> None:
+    early, history, late = unique("early"), unique("history"), unique("late")
+    await home.happen(*deeds(early))
+    await home.pool.execute("UPDATE programme SET inviting = true")
+    await home.happen(*({**one, "backfill": True} for one in deeds(history)))
+    assert await home.told("programme-invited") == []
+    story = deeds(late)
+    await home.happen(*story)
+    gone = story[1]["data"]
+    away = {"topic_id": gone["topic_id"], "reply_id": gone["reply_id"]}
+    await home.happen(event("reply-deleted", away, datetime.now(UTC)))
+    await home.happen(event("reply-restored", away, datetime.now(UTC) + timedelta(seconds=1)))
+    assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [late]
+
+
+async def test_the_whole_way_from_the_form_to_the_appointment(home: House) -> None:
+    await home.open_to_everyone()
+    who = unique("ada")
+    id = await home.become_star(who)
+    assert [one["type"] for one in await home.told()] == [
+        "application-submitted",
+        "quiz-passed",
+        "application-decided",
+        "star-appointed",
+    ]
+    found = await home.parts.applying.read(member(who), id)
+    assert (found["state"], found["reason"]) == ("accepted", "Welcome!")
+    assert [one["action"] for one in found["timeline"]] == ["begin", "submit", "pass-quiz", "accept"]
+    assert found["timeline"][-1]["by"] is None  # the programme decides, not a person
+    assert (await home.parts.membership.read(member(who), who))["rank"] == "rising-star"
+    await refused(home.parts.applying.begin(member(who), {}), 409, "already-a-star")
+
+
+async def test_reviews_are_blind_until_all_are_in_and_nobody_judges_themselves(home: House) -> None:
+    await home.open_to_everyone()
+    ada = Principal(unique("ada"), frozenset({Role.STAFF, Role.MEMBER}))
+    id = await home.apply(ada)
+    await refused(home.parts.reviews.give(STAFF_A, id, SCORES, None, False), 409, "wrong-state")
+    await home.pass_quiz(ada, id)
+    await refused(home.parts.reviews.give(ada, id, SCORES, None, False), 403, "conflict-of-interest")
+    await refused(home.parts.reviews.give(STAFF_A, id, {"help": 5}, None, False), 400, "invalid-scores")
+    await home.parts.reviews.give(STAFF_A, id, SCORES, "secret thought", False)
+    seen = await home.parts.reviews.dossier(STAFF_B, id)
+    assert (seen["given"], seen["complete"], seen["reviews"], seen["mine"]) == (1, False, [], None)
+    assert "secret thought" not in json.dumps(seen, default=str)
+    await refused(home.parts.reviews.decide(STAFF_A, id, "accepted", "Now!"), 409, "reviews-missing")
+    await refused(home.parts.reviews.discuss(STAFF_B, id, "What do you think?"), 409, "reviews-missing")
+    third = Principal("staff-c", frozenset({Role.STAFF}))
+    await home.parts.reviews.give(third, id, {}, "We are neighbours", True)
+    await refused(home.parts.reviews.give(third, id, SCORES, None, False), 409, "conflict-of-interest")
+    seen = await home.parts.reviews.give(STAFF_B, id, SCORES, None, False)
+    assert [one["note"] for one in seen["reviews"]] == ["secret thought", None]
+    await refused(home.parts.reviews.give(STAFF_B, id, {**SCORES, "help": 1}, None, False), 409, "reviews-complete")
+    await refused(home.parts.reviews.decide(third, id, "declined", "No."), 403, "conflict-of-interest")
+    await refused(home.parts.reviews.decide(ada, id, "accepted", "I am good."), 403, "conflict-of-interest")
+    await home.parts.reviews.discuss(STAFF_B, id, "I agree")
+    done = await home.parts.reviews.decide(STAFF_B, id, "declined", "Not yet.")
+    assert (done["outcome"], [one["text"] for one in done["discussion"]]) == ("declined", ["I agree"])
+
+
+async def test_a_merged_account_is_the_applicant_too(home: House) -> None:
+    await home.open_to_everyone()
+    ada, second = unique("ada"), unique("ada-second")
+    id = await home.apply(member(ada))
+    await home.pass_quiz(member(ada), id)
+    now = datetime.now(UTC)
+    await home.happen(event("member-merged", {"member_id": second, "status": "merged", "into_member_id": ada}, now))
+    me = Principal(second, frozenset({Role.STAFF}))
+    assert (await home.parts.applying.read(member(second), id))["application_id"] == id
+    await refused(home.parts.reviews.give(me, id, SCORES, None, False), 403, "conflict-of-interest")
+    assert (await home.parts.applying.begin(member(second), {}))["application_id"] == id
+
+
+async def test_once_an_edition_and_after_the_cool_down_with_the_earlier_reasons(home: House) -> None:
+    edition = await home.open_to_everyone()
+    ada = member(unique("ada"))
+    id = await home.apply(ada)
+    await home.parts.applying.withdraw(ada, id)
+    await refused(home.parts.applying.begin(ada, {}), 409, "applied-already")
+    document = edition.document.model_dump(mode="json", exclude_none=True) | {"cool_down_days": 30}
+    await home.programme.publish(document, None, None)
+    problem = await refused(home.parts.applying.begin(ada, {}), 409, "cool-down")
+    assert [one["state"] for one in problem.members["earlier"]] == ["withdrawn"]
+    await home.pool.execute("UPDATE application SET closed_at = closed_at - interval '31 days'")
+    again = await home.parts.applying.begin(ada, ANSWERS)
+    assert again["edition"] == edition.number + 1
+
+
+async def test_an_application_keeps_the_edition_in_which_it_began(home: House) -> None:
+    first = await home.open_to_everyone(questions=3, pass_mark=3)
+    ada = member(unique("ada"))
+    id = await home.apply(ada)
+    await home.open_to_everyone(questions=7, pass_mark=7)
+    assert len((await home.parts.quiz.open(ada, id, None))["questions"]) == 3
+    assert (await home.parts.applying.read(ada, id))["edition"] == first.number
+
+
+async def test_two_tabs_and_two_replicas_never_have_two_applications_or_attempts(
+    home: House, applications_database: str
+) -> None:
+    await home.open_to_everyone()
+    other = House(applications_database, ERASURE_KEY)
+    await other.pool
+    try:
+        ada = member(unique("ada"))
+        begun = await outcomes(*(at.parts.applying.begin(ada, ANSWERS) for at in (home, other) * 4))
+        [id] = {one["application_id"] for one in begun}
+        handed_in = await outcomes(*(at.parts.applying.submit(ada, id) for at in (home, other) * 4))
+        assert next(one for one in handed_in if not isinstance(one, str))["state"] == "submitted"
+        assert [one for one in handed_in if isinstance(one, str)] == ["wrong-state"] * 7
+        opened = await outcomes(*(at.parts.quiz.open(ada, id, "en") for at in (home, other) * 4))
+        assert {one["attempt"] for one in opened} == {1}
+        assert len({json.dumps(one["questions"]) for one in opened}) == 1
+        finished = await outcomes(
+            *(at.parts.quiz.finish(ada, id) for at in (home, other) * 2),
+            *(at.parts.quiz.answer(ada, id, 1, 0) for at in (home, other) * 2),
+            *(at.parts.applying.withdraw(ada, id) for at in (home, other)),
+        )
+        assert sum(isinstance(one, dict) and one.get("state") == "withdrawn" for one in finished) == 1
+        assert [one["type"] for one in await home.told("application-submitted", "application-withdrawn")] == [
+            "application-submitted",
+            "application-withdrawn",
+        ]
+        assert await home.pool.fetchval("SELECT count(*) FROM quiz_attempt") == 1
+    finally:
+        await other.pool.close()
+
+
+async def test_two_reviewers_at_once_decide_once(home: House, applications_database: str) -> None:
+    await home.open_to_everyone()
+    other = House(applications_database, ERASURE_KEY)
+    await other.pool
+    try:
+        for _ in range(5):
+            ada = member(unique("ada"))
+            id = await home.apply(ada)
+            await home.pass_quiz(ada, id)
+            given = await outcomes(
+                *(
+                    at.parts.reviews.give(staff, id, SCORES, None, False)
+                    for at in (home, other)
+                    for staff in (STAFF_A, STAFF_B)
+                )
+            )
+            assert set(map(type, given)) <= {dict, str}
+            assert await home.pool.fetchval("SELECT count(*) FROM review WHERE application_id = $1", id) == 2
+            decided = await outcomes(
+                home.parts.reviews.decide(STAFF_A, id, "accepted", "Yes"),
+                other.parts.reviews.decide(STAFF_B, id, "declined", "No"),
+                other.parts.reviews.decide(STAFF_B, id, "accepted", "Yes"),
+                home.parts.applying.withdraw(ada, id),
+            )
+            assert sorted(one for one in decided if isinstance(one, str)) == ["wrong-state"] * 3
+            state = (await home.parts.applying.read(ada, id))["state"]
+            assert State(state) in FINAL
+            told = [one for one in await home.told() if one["data"]["member_id"] == ada.member_id]
+            assert sum(one["type"] == "application-decided" for one in told) == (state != "withdrawn")
+            assert sum(one["type"] == "star-appointed" for one in told) == (state == "accepted")
+    finally:
+        await other.pool.close()
+
+
+async def test_nothing_of_an_erased_member_stays_and_others_keep_theirs(home: House) -> None:
+    await home.open_to_everyone()
+    gone, kept, staff = unique("gone"), unique("kept"), Principal(unique("staff"), frozenset({Role.STAFF}))
+    await home.happen(*deeds(gone), *deeds(kept))
+    for who in (gone, kept):
+        id = await home.apply(member(who))
+        await home.pass_quiz(member(who), id)
+        for one in (staff, STAFF_B):
+            await home.parts.reviews.give(one, id, SCORES, "Fine", False)
+        await home.parts.reviews.discuss(staff, id, "Good")
+        await home.parts.reviews.decide(staff, id, "accepted", "Welcome")
+    perk = await home.parts.perks.make("Shirt", "A shirt", "swag", [], 5, True)
+    grant = await home.parts.perks.grant(staff, perk, gone)
+    await home.parts.perks.address(member(gone), grant["grant_id"], "1 Long Street, Somewhere")
+    await home.parts.announcements.publish(staff, "Hello", "To all", "stars", None)
+    now = datetime.now(UTC)
+    for who in (gone, staff.member_id):
+        await home.happen(event("member-erased", {"member_id": who, "status": "erased"}, now))
+    rows = await home.pool.fetch(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns JOIN information_schema.tables"
+        " USING (table_schema, table_name) WHERE table_schema = 'applications' AND table_type = 'BASE TABLE'"
+    )
+    assert len(rows) > 100
+    for row in rows:
+        for needle in (gone, str(staff.member_id), "Long Street"):
+            column = f'"{row["table_name"]}"."{row["column_name"]}"'
+            # Bytes are looked at as text, too: all of them are JSON.
+            text = f"convert_from({column}, 'UTF8')" if row["data_type"] == "bytea" else f"{column}::text"
+            left = await home.pool.fetchval(
+                f'SELECT count(*) FROM "{row["table_name"]}" WHERE position($1 IN {text}) > 0', needle
+            )
+            assert left == 0, (column, needle)
+    assert await home.pool.fetchval("SELECT count(*) FROM erased") == 2
+    assert (await home.parts.membership.read(STAFF_A, kept))["rank"] == "rising-star"
+    assert await home.pool.fetchval("SELECT count(*) FROM review") == 2
+    await refused(home.parts.applying.begin(member(gone), {}), 403)
