@@ -246,8 +246,9 @@ class Decision:
 
 
 SEND = Decision("send")
-LOOK_AGAIN = timedelta(minutes=1)
-"""How soon a delivery whose address nobody has told us is looked at again."""
+LOOK_AGAIN = timedelta(hours=1)
+"""How soon a delivery whose address nobody has told us is looked at again, if the address does not come before: then
+it is looked at at once."""
 
 
 def decide(
