@@ -25,7 +25,7 @@ from tests.load.stage import Program, Stage, Usage, say, stage, stars
 SINK = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin") or shutil.which("smtp-sink")
 SOURCE = shutil.which("smtp-source", path="/usr/sbin:/usr/bin") or shutil.which("smtp-source")
 GOAL = 1000
-CONNECTIONS = 8
+CONNECTIONS = 16
 RAW = "nodemailer's pool: finished bytes, no database"
 COMPOSED = "nodemailer's pool: composing the same mail, no database"
 
