@@ -74,8 +74,12 @@ class Server:
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients, encrypted, known = "", list[str](), False, self.password is None
 
-        async def say(step: str, usual: str, line: str = "") -> bool:
-            reply = self.answer(step, line) or usual
+        async def say(step: str, usual: str, line: str = "", queue: Callable[[], None] = lambda: None) -> bool:
+            reply = self.answer(step, line)
+            if reply is None or reply[0] == "2":
+                # What is taken is taken, whoever is still there to hear of it.
+                queue()
+            reply = reply or usual
             if step == "." and self.pause:
                 await asyncio.sleep(random.uniform(0, self.pause))
             if reply == "hang up":
@@ -118,11 +122,8 @@ class Server:
                     while (part := await reader.readuntil(b"\n")) != b".\r\n":
                         body += part
                     self.commands.append(".")
-                    reply = self.answer(".", line)
-                    if reply is None or reply[0] == "2":
-                        # It is queued, whoever is still there to hear of it.
-                        self.mails.append((sender, recipients, body))
-                    await say(".", "250 2.0.0 queued", line)
+                    mail = (sender, recipients, body)
+                    await say(".", "250 2.0.0 queued", line, lambda mail=mail: self.mails.append(mail))
             elif verb == "QUIT":
                 await say("QUIT", "221 bye")
                 return

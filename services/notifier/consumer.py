@@ -55,6 +55,7 @@ class NotifierConsumer:
                 transaction.forward(AVAILABILITY, record.event.data.member_id, record.event)
         others = [record.event for record in batch.records if record.event.type not in _FOLDED]
         await self._keep_contacts(connection, others)
+        await self._keep_ranks(connection, kept)
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")
         changed = await self._keep_topics(connection, others)
         await self._look_again(connection, changed | touched.topics)
@@ -77,6 +78,17 @@ class NotifierConsumer:
             stamps, emails = zip(*living.values(), strict=True)
             found = await connection.fetch(SQL.fold_contacts, ids, list(stamps), list(emails))
             await connection.execute(SQL.wake_waiting, [row["member_id"] for row in found])
+
+    async def _keep_ranks(self, connection: Any, records: list[Record]) -> None:
+        rows: dict[str, tuple[str, str | None]] = {}
+        for event in (record.event for record in records if record.event.type == "star-appointed"):
+            # The fold has put stand-ins in the place of erased members by now.
+            known, stamp = rows.get(event.data.member_id), stamp_of(event)
+            if known is None or later(stamp, known[0]):
+                rows[event.data.member_id] = (stamp, event.data.rank)
+        if rows:
+            stamps, ranks = zip(*rows.values(), strict=True)
+            await connection.execute(SQL.fold_ranks, list(rows), list(stamps), list(ranks))
 
     async def _keep_topics(self, connection: Any, events: list[Event]) -> set[str]:
         rows: dict[str, _Topic] = {}

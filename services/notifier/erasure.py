@@ -21,6 +21,7 @@ _OWN = (
     "erase_push_subscriptions",
     "erase_spent",
     "erase_suppressions",
+    "erase_ranks",
 )
 _OF_OTHERS = ("rename_notifications", "rename_claims", "rename_jobs")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from services.notifier.words import Words
@@ -186,6 +186,10 @@ def _season(occasion: Occasion, words: Words) -> Letter:
     )
 
 
+def _path(data: Mapping[str, Any]) -> str:
+    return quote(line(data.get("application_id") or ""), safe="")
+
+
 def _application(occasion: Occasion, words: Words) -> Letter:
     _, said = words.text, _Said(occasion, words)
     subject, text = {
@@ -219,7 +223,17 @@ def _application(occasion: Occasion, words: Words) -> Letter:
         subject,
         paragraphs,
         _("You get this because you applied to become a Star."),
-        (_("Open your application"), f"{occasion.base}/applications/"),
+        (_("Open your application"), f"{occasion.base}/applications/application/{_path(occasion.data)}"),
+    )
+
+
+def _invited(occasion: Occasion, words: Words) -> Letter:
+    _ = words.text
+    return Letter(
+        _("You may apply to become a Star"),
+        [_("You have helped others so often that you have all that it takes.")],
+        _("You get this once, because you are eligible now."),
+        (_("Open the programme"), f"{occasion.base}/applications/"),
     )
 
 
@@ -248,7 +262,7 @@ def _perk(occasion: Occasion, words: Words) -> Letter:
         subject % {"perk": said.text("perk")},
         [text],
         _("You get this because the programme thanks you with it."),
-        (_("Open the programme"), f"{occasion.base}/applications/"),
+        (_("Open the programme"), f"{occasion.base}/applications/perks"),
     )
 
 
@@ -261,7 +275,7 @@ def _jam_invited(occasion: Occasion, words: Words) -> Letter:
         _("You are invited to Star Jam"),
         paragraphs,
         _("You get this because you are invited."),
-        (_("Answer the invitation"), f"{occasion.base}/applications/"),
+        (_("Answer the invitation"), f"{occasion.base}/applications/jams"),
     )
 
 
@@ -336,6 +350,7 @@ _WRITERS: dict[str, Callable[[Occasion, Words], Letter]] = {
     "season": _season,
     "application-submitted": _application,
     "application-withdrawn": _application,
+    "programme-invited": _invited,
     "quiz-passed": _application,
     "quiz-failed": _application,
     "application-decided": _application,

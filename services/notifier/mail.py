@@ -3,7 +3,10 @@ library's ``EmailMessage``; tests hold the two against each other."""
 
 import base64
 import hashlib
+import json
 import re
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +69,26 @@ class Mail:
     """Members whose names stand in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A letter in both forms, but for the links."""
+
+    subject: str
+    header: bytes
+    language: bytes
+    text: str
+    html: str
+
+
+# No title can hold one of these, since nobody knows them.
+_PLACES = tuple(f"link-{secrets.token_hex(12)}-{n}" for n in range(4))
+KEPT = 200
+
+
+def _may_be_declined(ready: Ready) -> bool:
+    return ready.topic_id is not None and ready.category.name in ("answer-needed", "claimed")
+
+
 class Composer:
     """Writes what is sent, with the links of this installation."""
 
@@ -77,6 +100,7 @@ class Composer:
         self.domain = self._sender_address.rpartition("@")[2]
         local, _, domain = address_of(bounces or self._sender_address).rpartition("@")
         self._bounces = f"{local}+{{}}@{domain}"
+        self._kept: OrderedDict[tuple[object, ...], _Written] = OrderedDict()
         self._html: Template = _ENVIRONMENT.get_template("letter.html")
         self._text: Template = _ENVIRONMENT.get_template("letter.txt")
 
@@ -110,49 +134,87 @@ class Composer:
     def mail(self, ready: Ready) -> Mail:
         """The mail of a delivery. Raises NotAnAddress."""
         recipient = address_of(ready.address or "")
-        letter, words = self.letter(ready)
-        links, one_click = self._links(ready, words)
-        context = {"letter": letter, "language": words.language, "links": links}
-        text, html = self._text.render(context), self._html.render(context)
+        written = self._written(ready)
+        urls, one_click = self._urls(ready)
+        text, html = written.text, written.html
+        for place, url in zip(_PLACES, urls, strict=False):
+            text, html = text.replace(place, url), html.replace(place, url)
         return Mail(
             self.return_path(ready.delivery_id),
             recipient,
-            letter.subject,
-            b"".join(self._assemble(ready, recipient, letter.subject, words.language, text, html, one_click)),
+            written.subject,
+            b"".join(self._assemble(ready, recipient, written, text, html, one_click)),
             [one.actor_id for one in (ready, *ready.items) if one.actor_id is not None],
         )
+
+    def _written(self, ready: Ready) -> "_Written":
+        """A letter in both forms, with places for the links, which are each recipient's own. News that goes to many is
+        written once."""
+        key = None
+        if not ready.items and not ready.category.mandatory:
+            known = (ready.what, json.dumps(ready.data), ready.topic_id, ready.actor_name, ready.recipient.zone.key)
+            key = (*known, ready.recipient.locale, ready.category.name, self.base)
+            if (found := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return found
+        letter, words = self.letter(ready)
+        context = {
+            "letter": letter,
+            "language": words.language,
+            "links": list(zip(self._labels(ready, words), _PLACES, strict=False)),
+        }
+        written = _Written(
+            letter.subject,
+            header_text(letter.subject, 9),
+            words.language.encode(),
+            self._text.render(context),
+            self._html.render(context),
+        )
+        if key is not None:
+            self._kept[key] = written
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return written
 
     def return_path(self, delivery_id: int) -> str:
         """Where a bounce of this delivery comes back to."""
         return self._bounces.format(f"{delivery_id}-{self._tokens.sign(str(delivery_id))}")
 
-    def _links(self, ready: Ready, words: Words) -> tuple[list[tuple[str, str]], str | None]:
-        """The links of the footer, and the one that mail programs use by themselves (RFC 8058)."""
+    def _labels(self, ready: Ready, words: Words) -> list[str]:
+        """What the links of the footer are called."""
+        if ready.category.mandatory:
+            return []
+        _ = words.text
+        name = CATEGORY_WORDS[ready.category.name](_)
+        labels = [_("All settings"), _("No more mails: %(category)s") % {"category": name}, _("Pause for a week")]
+        if _may_be_declined(ready):
+            labels.append(_("This question is not for me"))
+        return labels
+
+    def _urls(self, ready: Ready) -> tuple[list[str], str | None]:
+        """Where they lead, and which of them mail programs use by themselves (RFC 8058)."""
         if ready.category.mandatory:
             return [], None
-        _, member, category = words.text, ready.recipient.member_id, ready.category.name
+        base, member, category = self.base, ready.recipient.member_id, ready.category.name
 
         def link(grant: Grant) -> str:
-            return f"{self.base}/notifier/{grant.purpose}/{self._tokens.make(grant)}"
+            return f"{base}/notifier/{grant.purpose}/{self._tokens.make(grant)}"
 
         unsubscribe = link(Grant("unsubscribe", member, category, "email"))
-        links = [(_("Pause for a week"), link(Grant("pause", member, category, "email")))]
-        if ready.topic_id is not None and category in ("answer-needed", "claimed"):
-            links.append((_("This question is not for me"), link(Grant("not-for-me", member, detail=ready.topic_id))))
-        name = CATEGORY_WORDS[category](_)
-        links.append((_("No more mails: %(category)s") % {"category": name}, unsubscribe))
-        links.append((_("All settings"), f"{self.base}/notifier/preferences"))
-        return links, unsubscribe
+        urls = [f"{base}/notifier/preferences", unsubscribe, link(Grant("pause", member, category, "email"))]
+        if _may_be_declined(ready):
+            urls.append(link(Grant("not-for-me", member, detail=ready.topic_id or "")))
+        return urls, unsubscribe
 
     def _assemble(
-        self, ready: Ready, recipient: str, subject: str, language: str, text: str, html: str, one_click: str | None
+        self, ready: Ready, recipient: str, written: "_Written", text: str, html: str, one_click: str | None
     ) -> list[bytes]:
         domain, category = self.domain, ready.category.name
         boundary = f"=_{ready.delivery_id:x}.{ready.notification_id:x}".encode()
         lines = [
             b"From: " + self._from,
             b"To: " + recipient.encode("ascii"),
-            b"Subject: " + header_text(subject, 9),
+            b"Subject: " + written.header,
             b"Date: " + formatdate(datetime.now(UTC).timestamp()).encode(),
             # The same on every attempt: a receiver that got it twice can tell.
             f"Message-ID: <{ready.delivery_id}.{int(ready.made_at.timestamp() * 1e6)}@{domain}>".encode(),
@@ -164,7 +226,7 @@ class Composer:
             f"List-Id: <{category}.constellation.{domain}>".encode(),
             b"Auto-Submitted: auto-generated",
             b"X-Auto-Response-Suppress: All",
-            b"Content-Language: " + language.encode(),
+            b"Content-Language: " + written.language,
         ]
         if one_click is not None:
             lines += [

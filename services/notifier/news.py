@@ -182,6 +182,18 @@ def _application(event: Event) -> Iterator[News]:
     )
 
 
+def _invited(event: applications.ProgrammeInvited) -> Iterator[News]:
+    data = event.data
+    yield News(
+        "application",
+        event.type,
+        (event.type, data.edition),
+        {"edition": data.edition},
+        event.time,
+        members=(data.member_id,),
+    )
+
+
 def _appointment(event: Event) -> Iterator[News]:
     reason = getattr(event.data, "reason", None)
     yield News(
@@ -231,8 +243,8 @@ def _announcement(event: applications.AnnouncementPublished) -> Iterator[News]:
 
 
 def audience_of(label: str) -> dict[str, Any] | None:
-    """Whom an announcement's audience means: everyone, stars, staff, ``space:NAME`` or ``language:CODE`` (who follow
-    it); None for a word that nobody has agreed on, which must not reach the wrong people."""
+    """Whom an announcement's audience means: everyone, stars, ``rank:NAME`` (Stars of that rank), staff, ``space:NAME``
+    or ``language:CODE`` (who follow it); None for a word that nobody has agreed on: it must not reach others."""
     if label in ("everyone", "all", "members"):
         return {"kind": "everyone"}
     if label in ("stars", "star"):
@@ -240,6 +252,8 @@ def audience_of(label: str) -> dict[str, Any] | None:
     if label == "staff":
         return STAFF
     what, _, value = label.partition(":")
+    if what == "rank" and value:
+        return {"kind": "rank", "stars": True, "rank": value}
     if what in ("space", "language", "tag") and value:
         return {"kind": "followers", "stars": False, "of": [[what, value]]}
     return None
@@ -253,6 +267,7 @@ _TELLERS: dict[str, Callable[[Any], Iterator[News]]] = {
     "season-closed": _season_closed,
     "application-submitted": _application,
     "application-withdrawn": _application,
+    "programme-invited": _invited,
     "quiz-passed": _application,
     "quiz-failed": _application,
     "application-decided": _application,

@@ -76,7 +76,7 @@ class Pipeline:
         self._in_hand: dict[tuple[int, int], tuple[float, Ready]] = {}
         self._bells = {(c.name, urgent): asyncio.Event() for c in channels for urgent in (True, False)}
         self._begin: Batcher[Ready, bool] = Batcher(self._write_sending, linger=0.001)
-        self._finish: Batcher[_Result, None] = Batcher(self._write_results, linger=0.01)
+        self._finish: Batcher[_Result, None] = Batcher(self._write_results, linger=0.02)
 
     # --- life ---------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,8 @@ class Timers:
             rows = await connection.fetch(SQL.staff, after, PAGE)
         elif kind == "stars":
             rows = await connection.fetch(SQL.once_stars, after, PAGE)
+        elif kind == "rank":
+            rows = await connection.fetch(SQL.of_rank, audience["rank"], after, PAGE)
         elif kind == "everyone":
             rows = await connection.fetch(SQL.everyone, after, PAGE)
         else:

@@ -234,6 +234,28 @@ async def test_an_announcement_reaches_its_audience_after_its_embargo(notifier: 
     assert len([mail for mail in await notifier.mails() if mail["subject"] == "Hear, hear"]) == 5
 
 
+async def test_an_announcement_to_a_rank_reaches_its_stars_alone(notifier: World) -> None:
+    long_ago = datetime.now(UTC) - 30 * 24 * HOUR
+    for name, rank in (("ada", "gold"), ("ben", "silver"), ("eve", "gold")):
+        await notifier.member(name)
+        await notifier.happen(notifier.event("star-appointed", long_ago, member_id=name, rank=rank))
+    await notifier.happen(notifier.event("star-retired", long_ago + HOUR, member_id="eve"))
+    await notifier.happen(
+        notifier.event("star-appointed", long_ago - HOUR, member_id="ben", rank="gold"),
+        notifier.event("announcement-published", announcement_id="1", audience="rank:gold", title="Gold", text="Hear."),
+    )
+    await notifier.everything()
+    assert [mail["member_id"] for mail in await notifier.mails()] == ["ada"]
+
+
+async def test_who_may_apply_is_told_once(notifier: World) -> None:
+    await notifier.member("ada")
+    for _ in range(2):
+        await notifier.happen(notifier.event("programme-invited", member_id="ada", edition="1"))
+    await notifier.everything()
+    assert [mail["subject"] for mail in await notifier.mails("ada")] == ["You may apply to become a Star"]
+
+
 async def test_a_page_of_a_fan_out_is_bounded_and_goes_on_where_it_stopped(
     notifier: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from tests.load.kudos import kudos
 from tests.load.latency import latency
 from tests.load.mails import mails
 from tests.load.pages import pages
+from tests.load.pushes import pushes
 from tests.load.report import report
 from tests.load.stage import Bystanders
 from tests.load.throughput import ledger, throughput
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
     "import": history,
     "pages": pages,
     "mails": mails,
+    "pushes": pushes,
     "fanout": fanout,
 }
 

@@ -55,7 +55,7 @@ async def mails(quick: bool) -> list[Line]:
     rates: dict[str, list[float]] = {}
     cost: dict[str, list[str]] = {}
     async with stage() as place, _sink(place) as port:
-        peer = _npm(place.folder, "nodemailer")
+        peer = npm(place.folder, "nodemailer")
         for n in range(repetitions):
             for processes in (1, 2):
                 name = f"ours, {processes} process{'es' * (processes > 1)}: Kafka to recorded reply"
@@ -202,7 +202,7 @@ def _news(count: int, run: str) -> Iterator[Record]:
         yield member, json.dumps(event).encode()
 
 
-def _npm(folder: Path, *packages: str) -> Path | None:
+def npm(folder: Path, *packages: str) -> Path | None:
     """A folder in which these packages of npm are installed; None where node, npm or the registry is missing."""
     if not (shutil.which("node") and shutil.which("npm")):
         say(f"{', '.join(packages)}: left out, there is no node here")

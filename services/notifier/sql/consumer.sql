@@ -6,6 +6,12 @@ ON CONFLICT (member_id) DO UPDATE SET stamp = excluded.stamp, email = excluded.e
 WHERE excluded.stamp > c.stamp
 RETURNING new.member_id;
 
+-- name: fold_ranks
+INSERT INTO star_rank AS r (member_id, stamp, rank)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS given (member_id, stamp, rank)
+ORDER BY member_id
+ON CONFLICT (member_id) DO UPDATE SET stamp = excluded.stamp, rank = excluded.rank WHERE excluded.stamp > r.stamp;
+
 -- name: wake_waiting
 -- What waited for an address is looked at now.
 UPDATE delivery SET due_at = now()

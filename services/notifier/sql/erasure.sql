@@ -35,6 +35,9 @@ DELETE FROM spent WHERE member_id = ANY($1::text[]);
 -- name: erase_suppressions
 DELETE FROM suppression WHERE member_id = ANY($1::text[]);
 
+-- name: erase_ranks
+DELETE FROM star_rank WHERE member_id = ANY($1::text[]);
+
 -- name: rename_notifications
 UPDATE notification AS n SET actor_id = given.stand_in
 FROM unnest($1::text[], $2::text[]) AS given (id, stand_in) WHERE n.actor_id = given.id;

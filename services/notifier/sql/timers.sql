@@ -41,6 +41,9 @@ SELECT member_id FROM preference WHERE staff AND member_id > $1 ORDER BY member_
 -- name: once_stars
 SELECT DISTINCT member_id FROM star_change WHERE member_id > $1 ORDER BY member_id LIMIT $2;
 
+-- name: of_rank
+SELECT member_id FROM star_rank WHERE rank = $1 AND member_id > $2 ORDER BY member_id LIMIT $3;
+
 -- name: everyone
 SELECT member_id FROM member WHERE status = 'active' AND member_id > $1 ORDER BY member_id LIMIT $2;
 
