@@ -187,7 +187,7 @@ def registered(member: Member) -> Happening:
         "locale": member.locale,
         "time_zone": member.zone,
         "languages": list(member.languages),
-        "joined_at": member.joined_at,
+        "joined_at": member.joined_at.isoformat(),
     }
     if member.email:
         data["email"] = member.email

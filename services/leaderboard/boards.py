@@ -39,7 +39,7 @@ class Asked:
         try:
             return period(self.window, day)
         except OverflowError:
-            raise Problem(400, "at: the calendar ends in 9999", type="invalid-request") from None
+            raise Problem(400, "at: the calendar has no such window", type="invalid-request") from None
 
 
 async def ask(pool: Pool, board: str, window: Window, at: date | None, season_id: str | None) -> Asked:

@@ -28,6 +28,7 @@ from services.topics.queue import (
     read_topic,
     search,
 )
+from services.topics.report import Every as Step
 from services.topics.report import Report, Scope
 from shared.contracts.types import Id
 from shared.runtime import Runtime
@@ -36,7 +37,7 @@ from shared.web.formats import spreadsheet_cell
 from shared.web.pages import path_segment
 from shared.web.parameters import Word
 
-PAGE, NEXT, SPACES, FOUND = 50, 5, 12, 50
+PAGE, NEXT, SPACES, FOUND, MOST_ROWS = 50, 5, 12, 50, 10_000
 QUARTER = timedelta(days=91)
 
 Anyone = Annotated[Principal | None, Depends(principal_or_none)]
@@ -187,6 +188,25 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             names=await names_of(found["items"]),
         )
 
+    @routes.get("/asked.csv")
+    async def asked_csv(
+        since: Annotated[Moment, Query(alias="from")] = None,
+        until: Annotated[Moment, Query(alias="to")] = None,
+        space: Word = None,
+        language: Word = None,
+        outcome: OutcomeParameter = None,
+    ) -> Response:
+        """The questions behind a point of the report, as a table for spreadsheets; at most some ten thousand."""
+        start, end = since or datetime(1970, 1, 1, tzinfo=UTC), until or datetime.now(UTC)
+        found = await read_asked(pool, Scope(start, end, space, language), start, end, outcome, MOST_ROWS, None)
+        plain = ("topic_id", "title", "url", "space", "language", "author_id", "created_at", "due_at", "state")
+        rows = [
+            {key: item[key] for key in plain}
+            | {key: (item["first_response"] or {}).get(key) for key in ("responder_id", "seconds", "within_target")}
+            for item in found["items"]
+        ]
+        return _csv("questions", rows)
+
     @routes.get("/promise")
     async def promise_page(
         request: Request, every: Every = None, space: Word = None, language: Word = None
@@ -198,10 +218,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         scope = Scope(promise.shown_since(now, step), None, space, language)
         answer = await report.answer(scope, now, step)
         ends = _ends(answer["series"], now)
-        rows = [
-            (name, await report.answer(Scope(one.since, one.until, space, language), as_of, None))
-            for name, one, as_of in promise.periods(now, step)
-        ]
+        rows = await _periods(now, step, space, language)
         # All over the same time, so that they can be compared.
         whole = Scope(answer["series"][0]["start"] if answer["series"] else None, now, None, language)
         spaces = await report.by_space(whole, now, step, SPACES) if not space else []
@@ -222,6 +239,32 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             ends=ends,
             links=[_behind(one["start"], end, scope) for one, end in zip(answer["series"], ends, strict=True)],
         )
+
+    async def _periods(
+        now: datetime, step: Step, space: str | None, language: str | None
+    ) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            (name, await report.answer(Scope(one.since, one.until, space, language), as_of, None))
+            for name, one, as_of in promise.periods(now, step)
+        ]
+
+    @routes.get("/compared.csv")
+    async def compared_csv(every: Every = None, space: Word = None, language: Word = None) -> Response:
+        """The present period beside earlier ones, as a table for spreadsheets."""
+        rows = promise.compare(await _periods(datetime.now(UTC), every or "week", space, language))
+        return _csv(
+            "promise-compared",
+            [
+                {"period": row.name, "growth": row.growth}
+                | {key: value for key, value in row.figures.items() if key != "series"}
+                for row in rows
+            ],
+        )
+
+    @routes.get("/policies.csv", dependencies=[Depends(signed_in(Role.STAFF))])
+    async def policies_csv() -> Response:
+        """Every version of every policy, as a table for spreadsheets."""
+        return _csv("policies", await read_policies(pool))
 
     @routes.get("/promise.csv")
     async def promise_csv(every: Every = None, space: Word = None, language: Word = None) -> Response:

@@ -249,6 +249,20 @@ async def test_the_promise_comes_as_csv_that_no_spreadsheet_takes_for_a_formula(
     assert space not in names
 
 
+async def test_every_table_of_the_promise_comes_as_csv(site: Site, full: str) -> None:
+    def read(path: str, **parameters: str) -> list[dict[str, str]]:
+        answer = site.client.get(f"/topics/{path}.csv", params=parameters, headers=site.staff)
+        assert answer.status_code == 200, answer.text[:300]
+        return list(csv.DictReader(io.StringIO(answer.text)))
+
+    compared = read("compared", space=full, every="month")
+    assert [row["period"] for row in compared][2:] == ["a year before", "two years before"]
+    met = read("asked", space=full, outcome="met")
+    assert len(met) == site.ask("sla", space=full)["met"]
+    assert {row["within_target"] for row in met} == {"True"}
+    assert {row["scope"] for row in read("policies")} >= {"all"}
+
+
 async def test_staff_see_what_a_policy_would_have_meant_before_they_save_it(eye: Eye, full: str) -> None:
     async with eye.open("/topics/policies", roles=["staff"], member="staff", allowed="400") as page:
         await page.get_by_label("For", exact=True).select_option(f"space:{full}")

@@ -51,27 +51,31 @@ def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: st
     if not paths:
         pytest.skip(f"the service {service} has no operations yet")
     # Each operation has to be read and prepared, too.
-    seconds = SECONDS + len(paths) // 8
+    seconds = SECONDS + len(paths) // 12
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     headers = (
         [] if role == "nobody" else ["--header", f"Authorization: {site.bearer(role, member='fuzz')['Authorization']}"]
     )
-    command = [
-        *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
-        *("--config-file", str(configuration), "run", document, "--max-time", str(seconds), "--no-color"),
-        *headers,
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=seconds + 40,
-        # What Hypothesis works out about Unicode, for seconds, is worked out once.
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")},
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    generated = re.search(r"(\d+) generated", done.stdout)
-    assert generated is not None, done.stdout
-    assert int(generated[1]) >= FEWEST, "too few requests to say anything"
+    # A busy machine gets more time, and not a verdict on itself.
+    for patience in (1, 4, 16):
+        command = [
+            *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
+            *("--config-file", str(configuration), "run", document, "--max-time", str(seconds * patience)),
+            "--no-color",
+            *headers,
+        ]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=seconds * patience + 40,
+            # What Hypothesis works out about Unicode, for seconds, is worked out once.
+            env=os.environ | {"PYTHONPATH": str(ROOT), "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")},
+        )
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        generated = re.search(r"(\d+) generated", done.stdout)
+        if generated is not None and int(generated[1]) >= FEWEST:
+            return
+    pytest.fail(f"too few requests to say anything: {done.stdout[-3000:]}")

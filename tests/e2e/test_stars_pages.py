@@ -245,7 +245,7 @@ async def test_the_quiz_is_taken_with_a_thumb_on_a_bad_line_and_time_is_up_whate
         await expect(page.locator("[data-saved]")).to_have_text("Saved")
         # A reload and a second tab find all of it, and the same clock.
         await page.reload()
-        await expect(page.locator("input:checked")).to_have_value("0")
+        await expect(page.locator("[data-quiz] input:checked")).to_have_value("0")
         await check(page, "stars-quiz-saved")
         await expect(page.locator("[data-countdown]")).not_to_have_attribute("data-last", "")
         connection = await asyncpg.connect(programme.site.info.postgres)

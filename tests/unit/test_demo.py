@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -281,3 +282,8 @@ def test_how_far_it_has_come_is_kept(tmp_path: Path) -> None:
 def test_an_envelope_is_marked_as_history_only_where_it_is(everything: list[Happening]) -> None:
     assert envelope(everything[0], backfill=True)["backfill"] is True
     assert "backfill" not in envelope(everything[0], backfill=False)
+
+
+def test_every_happening_can_be_told_in_json(everything: list[Happening]) -> None:
+    found = {one.type: json.loads(json.dumps(envelope(one, backfill=False))) for one in everything}
+    assert {"topic-created", "reply-posted", "member-registered"} <= found.keys()
