@@ -464,3 +464,33 @@ async def test_a_late_contact_does_not_overwrite_a_newer_one(notifier: World) ->
     )
     await notifier.happen(notifier.event("contact-changed", now - HOUR, member_id="ada", email="old@mail.example"))
     assert (await notifier.contacts.read("ada"))["email"] == "new@mail.example"
+
+
+async def test_an_address_that_comes_while_its_delivery_is_decided_without_it_is_not_missed(
+    notifier_pool: Pool,
+) -> None:
+    world = World(notifier_pool, [channel := Scripted()])
+    await world.member("ada", None)
+    await ask(world, "t1")
+    written = asyncio.Event()
+    go_on = asyncio.Event()
+    inner = world.pipeline._spend
+
+    async def slowly(*arguments: Any) -> None:
+        # Decided to wait, not yet committed.
+        written.set()
+        await go_on.wait()
+        await inner(*arguments)
+
+    world.pipeline._spend = slowly  # type: ignore[method-assign]
+    claiming = asyncio.create_task(world.pipeline.claim("email", ORDINARY, 10))
+    await written.wait()
+    coming = asyncio.create_task(
+        world.happen(world.event("contact-changed", member_id="ada", email="ada@mail.example"))
+    )
+    await asyncio.sleep(0.3)
+    go_on.set()
+    await claiming
+    await coming
+    await world.turn()
+    assert len(channel.sent) == 1

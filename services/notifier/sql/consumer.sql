@@ -13,12 +13,13 @@ ORDER BY member_id
 ON CONFLICT (member_id) DO UPDATE SET stamp = excluded.stamp, rank = excluded.rank WHERE excluded.stamp > r.stamp;
 
 -- name: wake_waiting
--- What waited for an address is looked at now.
+-- What waited for an address is looked at now. Whoever claims it at this moment is waited for: they may have decided
+-- without the address.
 UPDATE delivery SET due_at = now()
 WHERE delivery_id IN (
     SELECT delivery_id FROM delivery
-    WHERE member_id = ANY($1::text[]) AND channel = 'email' AND state = 'pending' AND due_at > now()
-    ORDER BY delivery_id FOR UPDATE SKIP LOCKED
+    WHERE member_id = ANY($1::text[]) AND channel = 'email' AND state = 'pending'
+    ORDER BY delivery_id FOR UPDATE
 );
 
 -- name: fold_topics

@@ -35,6 +35,6 @@ DELETE FROM suppression WHERE channel = 'email' AND address = $2 AND member_id =
 UPDATE delivery SET due_at = now()
 WHERE delivery_id IN (
     SELECT delivery_id FROM delivery
-    WHERE member_id = $1 AND channel = 'email' AND state = 'pending' AND due_at > now()
-    ORDER BY delivery_id FOR UPDATE SKIP LOCKED
+    WHERE member_id = $1 AND channel = 'email' AND state = 'pending'
+    ORDER BY delivery_id FOR UPDATE
 );

@@ -26,8 +26,8 @@ ON CONFLICT (member_id, what, value) DO UPDATE SET muted = excluded.muted;
 -- What was put off, or waits for its turn, is decided again under the new rules.
 UPDATE delivery SET due_at = now()
 WHERE delivery_id IN (
-    SELECT delivery_id FROM delivery WHERE member_id = $1 AND state = 'pending' AND due_at > now()
-    ORDER BY delivery_id FOR UPDATE SKIP LOCKED
+    SELECT delivery_id FROM delivery WHERE member_id = $1 AND state = 'pending'
+    ORDER BY delivery_id FOR UPDATE
 );
 
 -- name: lock_digest
