@@ -10,9 +10,9 @@ from shared.contracts.catalogue import FORUM, MEMBERS, SEASONS, TOPICS
 from shared.contracts.leaderboard import SeasonClosed, SeasonOpened
 from shared.contracts.members import MemberSuspended
 from shared.forum import Facts, Touched
-from shared.forum.registers import later, stamp_of
+from shared.forum.registers import stamp_of
 from shared.messaging import Batch, Transaction
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays
 
 STREAMS = (FORUM, TOPICS, MEMBERS, SEASONS)
 SEASONS_SQL = Queries(Path(__file__).parent / "sql" / "seasons.sql")
@@ -61,7 +61,7 @@ async def _touch(connection: Any, touched: Touched, backfill: bool) -> None:
         if row[f"{side}author_id"] is not None and row[f"{side}posted_at"] is not None
     }
     if sides:
-        await connection.execute(SQL.touch_replies, *map(list, zip(*sides, strict=True)), backfill)
+        await connection.execute(SQL.touch_replies, *arrays(sides), backfill)
     topics = touched.topics | touched.responses
     if topics:
         await connection.execute(SQL.touch_topics, list(topics), backfill)
@@ -84,14 +84,12 @@ async def _fold_seasons(connection: Any, events: list[Any], facts: Facts) -> Non
             (id, one.data.name, one.data.board, one.data.opens_at, one.data.closes_at, stamp_of(one))
             for id, one in opened.items()
         ]
-        await connection.execute(SEASONS_SQL.opened, *map(list, zip(*rows, strict=True)))
+        await connection.execute(SEASONS_SQL.opened, *arrays(rows))
     closed = _latest(event for event in events if isinstance(event, SeasonClosed))
     if not closed:
         return
     ends = [(id, one.time, stamp_of(one)) for id, one in closed.items()]
-    changed = [
-        row["season_id"] for row in await connection.fetch(SEASONS_SQL.closed, *map(list, zip(*ends, strict=True)))
-    ]
+    changed = [row["season_id"] for row in await connection.fetch(SEASONS_SQL.closed, *arrays(ends))]
     standings = [(id, place, one) for id in changed for place, one in enumerate(closed[id].data.standings)]
     # Who was erased before this came reads as their stand-in here, too.
     known_as = await facts.known_as(connection, [one.member_id for _, _, one in standings])
@@ -102,13 +100,13 @@ async def _fold_seasons(connection: Any, events: list[Any], facts: Facts) -> Non
             (id, place, erased.get(one.member_id, one.member_id), one.rank, one.points, one.solutions)
             for id, place, one in standings
         ]
-        await connection.execute(SEASONS_SQL.write_standings, *map(list, zip(*places, strict=True)))
+        await connection.execute(SEASONS_SQL.write_standings, *arrays(places))
 
 
 def _latest(events: Iterable[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for event in events:
         known = found.get(event.data.season_id)
-        if known is None or later(stamp_of(event), stamp_of(known)):
+        if known is None or stamp_of(event) > stamp_of(known):
             found[event.data.season_id] = event
     return found

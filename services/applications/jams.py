@@ -13,7 +13,7 @@ from shared.contracts.catalogue import APPLICATIONS
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing, Transaction
 from shared.observability import current_traceparent
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays
 from shared.web import Principal, Problem, Role
 
 SQL = Queries(Path(__file__).parent / "sql" / "jams.sql")
@@ -116,7 +116,7 @@ class Jams:
             for place, one in enumerate(named, 1)
         ]
         if listed:
-            await connection.execute(SQL.write_guests, jam["jam_id"], *map(list, zip(*listed, strict=True)))
+            await connection.execute(SQL.write_guests, jam["jam_id"], *arrays(listed))
 
     async def invite(self, jam_id: str) -> int:
         """Send the invitations; from now on the list moves by itself. Returns how many. Raises Problem 404 or 409."""

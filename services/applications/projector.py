@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from shared.contracts import applications as events
 from shared.contracts.catalogue import APPLICATIONS
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing, Transaction
-from shared.postgres import UNAVAILABLE, Queries
+from shared.postgres import UNAVAILABLE, Queries, arrays
 from shared.postgres.singleton import STANDBY_SECONDS, held_alone
 
 log = logging.getLogger(__name__)
@@ -83,11 +83,11 @@ class Projector:
             news[member] = news.get(member, False) or not row["backfill"]
         kept = sorted(pair for pair in gone if root.get(pair[0], pair[0]) == pair[0] and pair[0] not in nobody)
         if gone:
-            await connection.execute(SQL.delete_contributions, *_columns(sorted(gone)))
+            await connection.execute(SQL.delete_contributions, *arrays(sorted(gone)))
         if kept:
-            written = await connection.fetch(SQL.read_contributions, *_columns(kept))
+            written = await connection.fetch(SQL.read_contributions, *arrays(kept))
             if written:
-                await connection.execute(SQL.write_contributions, *map(list, zip(*written, strict=True)))
+                await connection.execute(SQL.write_contributions, *arrays(written))
         left = [id for id in named if root[id] != id or id in nobody]
         if left:
             await connection.execute(SQL.delete_eligible, left)
@@ -117,7 +117,3 @@ class Projector:
         for row in await connection.fetch(SQL.invite, invited, edition.number):
             data = events.ProgrammeInvitedData(member_id=row["member_id"], edition=str(edition.number))
             transaction.publish(Outgoing(APPLICATIONS, events.ProgrammeInvited, data, row["invited_at"]))
-
-
-def _columns(pairs: Iterable[tuple[str, date]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*pairs, strict=True)]

@@ -14,7 +14,7 @@ SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
 async def read_records(connection: Any, member_ids: Iterable[str]) -> dict[str, Record]:
     """The record of each member, by the one whom their accounts stand for: two indexed queries for all of them."""
-    ids = sorted(set(member_ids), key=str.encode)
+    ids = sorted(set(member_ids))
     months: dict[str, list[Month]] = defaultdict(list)
     for row in await connection.fetch(SQL.contributions_of, ids):
         months[row["member_id"]].append(Month(*tuple(row)[1:]))

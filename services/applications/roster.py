@@ -120,7 +120,7 @@ class Roster:
             by = await self._members.reading(connection, principal)
             known_as = await self._members.facts.known_as(connection, [row.member_id for row in rows])
             appointed = erased = 0
-            for row in sorted(rows, key=lambda one: one.member_id.encode()):
+            for row in sorted(rows, key=lambda one: one.member_id):
                 member = known_as.get(row.member_id, row.member_id)
                 if member == self._members.facts.stand_in(row.member_id):
                     erased += 1

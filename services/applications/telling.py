@@ -27,7 +27,7 @@ import httpx
 from services.applications.members import names_of
 from shared.discourse import Discourse
 from shared.messaging import Transaction
-from shared.postgres import UNAVAILABLE, Pool, Queries
+from shared.postgres import UNAVAILABLE, Pool, Queries, arrays
 from shared.settings import Settings
 from shared.web.fetch import UNREACHABLE, fetch_json
 
@@ -160,7 +160,7 @@ class Telling:
             body = json.dumps({"type": kind, "timestamp": at, "data": data}, ensure_ascii=False, default=_plain)
             key = uuid.uuid4().hex
             rows += [(key, member, url, body) for url in self._urls]
-        await transaction.connection.execute(SQL.write_webhooks, *map(list, zip(*rows, strict=True)))
+        await transaction.connection.execute(SQL.write_webhooks, *arrays(rows))
 
     async def run(self) -> None:
         """Tell until cancelled."""

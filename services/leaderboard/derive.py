@@ -3,10 +3,9 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,12 @@ from services.leaderboard.rules import (
     verdict,
 )
 from shared.forum import Mark, Touched
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays, arrays_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
-Place = tuple[datetime, bytes]
-"""When something happened and its id, as bytes: "earliest" means by these."""
-
-_values = attrgetter(*(column.name for column in fields(Entry)))
+Place = tuple[datetime, str]
+"""When something happened and its id: "earliest" means by these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +178,12 @@ class Facts:
 
 def place(reply: Any) -> Place:
     """A reply's place in the order of replies."""
-    return reply["posted_at"], reply["reply_id"].encode()
+    return reply["posted_at"], reply["reply_id"]
 
 
 def kudos_place(kudos: Any) -> Place:
     """A kudos' place in the order of kudos."""
-    return kudos["given_at"], kudos["kudos_id"].encode()
+    return kudos["given_at"], kudos["kudos_id"]
 
 
 async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool = True) -> Facts | None:
@@ -202,7 +199,7 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
     while True:
         group = await _groups(connection, named) if touched.aliases else {id: {id} for id in named}
         root_of = {id: root for root, ids in group.items() for id in ids}
-        ids = sorted(root_of, key=str.encode)
+        ids = sorted(root_of)
         if lock:
             await connection.execute(SQL.ensure_locks, ids)
             await connection.execute(SQL.lock_topics, ids)
@@ -305,7 +302,7 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
             if pair[0] in facts.whole:
                 continue
             pairs[pair] += 1
-            at = earliest, row["reply_id"].encode()
+            at = earliest, row["reply_id"]
             facts.touched_places[pair] = min(at, facts.touched_places.get(pair, at))
     asked = [
         (n, topic_id, author_id, most + count)
@@ -316,7 +313,7 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     if asked:
         names = list(pairs)
-        for row in await connection.fetch(SQL.earliest_replies, *map(list, zip(*asked, strict=True))):
+        for row in await connection.fetch(SQL.earliest_replies, *arrays(asked)):
             found[names[row["pair"]]].append(row)
     for reply in facts.replies.values():
         root = facts.root_of.get(reply["topic_id"])
@@ -336,7 +333,7 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
         (reply_id, id, 1 + count) for (reply_id, giver), count in givers.items() for id in facts.ids_of(giver)
     ]
     if asked_kudos:
-        for row in await connection.fetch(SQL.earliest_kudos, *map(list, zip(*asked_kudos, strict=True))):
+        for row in await connection.fetch(SQL.earliest_kudos, *arrays(asked_kudos)):
             facts.kudos[row["kudos_id"]] = row
     earliest_kudos: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in facts.kudos.values():
@@ -428,10 +425,10 @@ def _solutions(facts: Facts, book: RuleBook) -> Iterable[Entry]:
         for row in rows:
             by_reply[row["reply_id"]].append(row)
         accepted = [row for row in rows if row["accepted_at"] is not None]
-        latest = max(accepted, key=lambda row: row["accepted_stamp"].encode(), default=None)
+        latest = max(accepted, key=lambda row: row["accepted_stamp"], default=None)
         for reply_id, same in by_reply.items():
             # Topics that were merged may each have accepted it: what stands of all that was said.
-            row = max(same, key=lambda one: one["accepted_stamp"].encode())
+            row = max(same, key=lambda one: one["accepted_stamp"])
             if row["accepted_at"] is None or row["posted_at"] is None:
                 continue
             revoked_at = max((one["revoked_at"] for one in same if one["revoked_at"] is not None), default=None)
@@ -532,7 +529,6 @@ async def _store(
     if gone:
         await connection.execute(SQL.delete_entries, epoch, gone, unusual, usual[0], usual[1])
     if entries:
-        rows = list(entries.values())
-        columns: list[list[Any]] = [list(column) for column in zip(*map(_values, rows), strict=True)]
-        await connection.execute(SQL.write_entries, epoch, *columns, unusual, usual[0], usual[1])
+        rows = arrays_of(entries.values())
+        await connection.execute(SQL.write_entries, epoch, *rows, unusual, usual[0], usual[1])
     return len(entries)

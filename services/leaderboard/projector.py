@@ -16,7 +16,7 @@ from shared.contracts import leaderboard as events
 from shared.contracts.catalogue import LEADERBOARD
 from shared.messaging import Outbox, Outgoing, Transaction
 from shared.observability import metrics
-from shared.postgres import UNAVAILABLE, Queries
+from shared.postgres import UNAVAILABLE, Queries, arrays
 from shared.postgres.singleton import STANDBY_SECONDS, held_alone
 
 log = logging.getLogger(__name__)
@@ -173,8 +173,7 @@ class Projector:
                     reached[member, board, "first-place"] = gained[member]
         if not reached:
             return
-        columns = [list(column) for column in zip(*reached, strict=True)]
-        for row in await transaction.connection.fetch(SQL.write_milestones, *columns):
+        for row in await transaction.connection.fetch(SQL.write_milestones, *arrays(reached)):
             cause = reached[row["member_id"], row["board"], row["kind"]]
             data = events.MilestoneReachedData(member_id=row["member_id"], board=row["board"], kind=row["kind"])
             transaction.publish(
@@ -186,7 +185,7 @@ async def mend(connection: Any, rows: Iterable[Any]) -> None:
     """Find the latest counted entry again where it went."""
     lost = [(row["board_no"], row["period"], row["member_id"]) for row in rows if row["board_no"] is not None]
     if lost:
-        await connection.execute(SQL.mend_reached, *map(list, zip(*lost, strict=True)))
+        await connection.execute(SQL.mend_reached, *arrays(lost))
 
 
 def _scopes(row: Any) -> list[str]:
@@ -261,6 +260,6 @@ def _outgoing(row: Any, event: type[events.PointsAwarded] | type[events.PointsRe
 async def _log_changes(connection: Any, boards: Mapping[str, set[str]]) -> None:
     if boards:
         fold = await connection.fetchval(SQL.next_fold)
-        names = sorted(boards, key=str.encode)
+        names = sorted(boards)
         named = [json.dumps(sorted(boards[name])) if len(boards[name]) <= MOST_NAMED else None for name in names]
         await connection.execute(SQL.log_changes, fold, names, named)

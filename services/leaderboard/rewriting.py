@@ -89,11 +89,11 @@ class Preview:
             for member in self.before.keys() | self.after.keys()
         ]
         moved = [one for one in found if one[1] != one[2]]
-        return sorted(moved, key=lambda one: (-abs(one[2] - one[1]), one[0].encode()))[:most]
+        return sorted(moved, key=lambda one: (-abs(one[2] - one[1]), one[0]))[:most]
 
     def ranks(self, totals: dict[str, Total], most: int) -> list[tuple[int, str, int]]:
         """The first places by points, with competition ranks."""
-        ordered = sorted(totals.items(), key=lambda one: (-one[1].points, -one[1].solutions, one[0].encode()))[:most]
+        ordered = sorted(totals.items(), key=lambda one: (-one[1].points, -one[1].solutions, one[0]))[:most]
         points = [total.points for _, total in ordered]
         return [(points.index(total.points) + 1, member, total.points) for member, total in ordered]
 

@@ -22,9 +22,9 @@ from shared.contracts.catalogue import (
 from shared.contracts.envelope import Event
 from shared.contracts.members import MemberErased
 from shared.forum import Facts
-from shared.forum.registers import columns, later, stamp_of
+from shared.forum.registers import stamp_of
 from shared.messaging import Batch, Record
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays, arrays_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "consumer.sql")
 STREAMS = (FORUM, MEMBERS, CONTACTS, TOPICS, LEADERBOARD, SEASONS, APPLICATIONS)
@@ -66,7 +66,7 @@ class NotifierConsumer:
         for event in events:
             if event.type == "contact-changed":
                 known, stamp = rows.get(event.data.member_id), stamp_of(event)
-                if known is None or later(stamp, known[0]):
+                if known is None or stamp > known[0]:
                     rows[event.data.member_id] = (stamp, event.data.email)
         if not rows:
             return
@@ -74,9 +74,7 @@ class NotifierConsumer:
         # An erased member's address stays away; a merged account's is kept under its own id, and used by nobody.
         living = {id: row for id, row in rows.items() if known_as.get(id) != self._facts.stand_in(id)}
         if living:
-            ids = list(living)
-            stamps, emails = zip(*living.values(), strict=True)
-            found = await connection.fetch(SQL.fold_contacts, ids, list(stamps), list(emails))
+            found = await connection.fetch(SQL.fold_contacts, list(living), *arrays(living.values()))
             await connection.execute(SQL.wake_waiting, [row["member_id"] for row in found])
 
     async def _keep_ranks(self, connection: Any, records: list[Record]) -> None:
@@ -84,11 +82,10 @@ class NotifierConsumer:
         for event in (record.event for record in records if record.event.type == "star-appointed"):
             # The fold has put stand-ins in the place of erased members by now.
             known, stamp = rows.get(event.data.member_id), stamp_of(event)
-            if known is None or later(stamp, known[0]):
+            if known is None or stamp > known[0]:
                 rows[event.data.member_id] = (stamp, event.data.rank)
         if rows:
-            stamps, ranks = zip(*rows.values(), strict=True)
-            await connection.execute(SQL.fold_ranks, list(rows), list(stamps), list(ranks))
+            await connection.execute(SQL.fold_ranks, list(rows), *arrays(rows.values()))
 
     async def _keep_topics(self, connection: Any, events: list[Event]) -> set[str]:
         rows: dict[str, _Topic] = {}
@@ -102,7 +99,7 @@ class NotifierConsumer:
         known_as = await self._facts.known_as(connection, named) if named else {}
         for row in rows.values():
             row.claimed_by = known_as.get(row.claimed_by or "", row.claimed_by)
-        found = await connection.fetch(SQL.fold_topics, *columns(list(rows.values())))
+        found = await connection.fetch(SQL.fold_topics, *arrays_of(rows.values()))
         return {row["topic_id"] for row in found}
 
     async def _look_again(self, connection: Any, topic_ids: set[str]) -> None:
@@ -130,7 +127,7 @@ class NotifierConsumer:
         if tellings:
             await tell(connection, self._facts, tellings, now)
         if jobs:
-            await connection.execute(SQL.write_jobs, *map(list, zip(*jobs.values(), strict=True)))
+            await connection.execute(SQL.write_jobs, *arrays(jobs.values()))
 
 
 def _job(news: News, now: datetime) -> tuple[Any, ...]:

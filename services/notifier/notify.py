@@ -11,7 +11,7 @@ from services.notifier.news import News
 from services.notifier.rules import CATEGORIES, Quiet, Recipient, decide, mutes, zone_of
 from shared.forum import Facts
 from shared.forum.identity import STAND_IN_PREFIX
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays
 
 SQL = Queries(Path(__file__).parent / "sql" / "notify.sql")
 
@@ -26,7 +26,7 @@ class Telling:
 
 async def recipients_of(connection: Any, member_ids: Iterable[str]) -> dict[str, Recipient]:
     """What telling each member depends on, by the id that was asked for (which may be a merged account's)."""
-    ids = sorted(set(member_ids), key=str.encode)
+    ids = sorted(set(member_ids))
     if not ids:
         return {}
     return {row["asked_for"]: _recipient(row) for row in await connection.fetch(SQL.recipients, ids)}
@@ -91,7 +91,7 @@ async def tell(connection: Any, facts: Facts, tellings: Sequence[Telling], now: 
     ]
     if not rows:
         return 0
-    made = await connection.fetch(SQL.write_notifications, *map(list, zip(*rows, strict=True)))
+    made = await connection.fetch(SQL.write_notifications, *arrays(rows))
     deliveries = []
     for row in made:
         telling = wanted[row["dedupe_key"]]
@@ -105,7 +105,7 @@ async def tell(connection: Any, facts: Facts, tellings: Sequence[Telling], now: 
             reason, state = _decide(telling, recipients, channel, now)
             deliveries.append((*common, channel, target, state, reason))
     if deliveries:
-        await connection.execute(SQL.write_deliveries, *map(list, zip(*deliveries, strict=True)))
+        await connection.execute(SQL.write_deliveries, *arrays(deliveries))
     return len(made)
 
 

@@ -40,7 +40,7 @@ from shared.contracts.catalogue import NOTIFIER
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing
 from shared.observability import metrics
-from shared.postgres import UNAVAILABLE, Pool, Queries
+from shared.postgres import UNAVAILABLE, Pool, Queries, arrays
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class Pipeline:
                         told.add(one.notification_id)
                     ready.append(one)
                 written.append(_decided(row, decision, now))
-            await connection.execute(SQL.write_decisions, now + self._lease, *map(list, zip(*written, strict=True)))
+            await connection.execute(SQL.write_decisions, now + self._lease, *arrays(written))
             await self._spend(connection, notification_ids, spent, recipients, now)
             await self._roll(connection, digests, recipients, now)
         began = asyncio.get_running_loop().time()
@@ -252,7 +252,7 @@ class Pipeline:
         }
         if not limited:
             return {}
-        keys = sorted(limited, key=lambda key: (key[0].encode(), key[1]))
+        keys = sorted(limited)
         found = await connection.fetch(SQL.lock_spent, [key[0] for key in keys], [key[1] for key in keys])
         return {row["member_id"]: set(row["told"]) for row in found}
 
@@ -272,7 +272,7 @@ class Pipeline:
             for notification_id in told & fresh
         ]
         if pairs:
-            await connection.execute(SQL.write_spent, *map(list, zip(*pairs, strict=True)))
+            await connection.execute(SQL.write_spent, *arrays(pairs))
 
     async def _roll(
         self, connection: Any, digests: dict[str, list[int]], recipients: dict[str, Recipient], now: datetime
@@ -281,10 +281,10 @@ class Pipeline:
         if not digests:
             return
         closes = {r.member_id: r.digest_closes(now) for r in recipients.values() if r.member_id in digests}
-        members = sorted(digests, key=str.encode)
+        members = sorted(digests)
         opened = await connection.fetch(SQL.open_digests, members, [closes[member] for member in members], now)
         pairs = [(row["digest_id"], item) for row in opened for item in digests[row["member_id"]]]
-        await connection.execute(SQL.write_digest_items, *map(list, zip(*sorted(pairs), strict=True)))
+        await connection.execute(SQL.write_digest_items, *arrays(sorted(pairs)))
 
     async def _release(self, batch: Sequence[Ready]) -> None:
         """Whatever a channel did not begin goes back at once, rather than when its lease has run out."""
@@ -354,7 +354,7 @@ class Pipeline:
                 _result(ready, outcome, now, self._luck())
                 for ready, outcome in sorted(by_id.values(), key=lambda pair: pair[0].delivery_id)
             ]
-            found = await connection.fetch(SQL.write_results, now, *map(list, zip(*rows, strict=True)))
+            found = await connection.fetch(SQL.write_results, now, *arrays(rows))
             stored = [by_id[row["delivery_id"]] + (row["state"], row["reason"]) for row in found]
             await self._aftermath(connection, stored)
             for ready, outcome, state, reason in stored:
@@ -377,7 +377,7 @@ class Pipeline:
             if o.suppress and o.address is not None
         ]
         if dead:
-            await connection.execute(SQL.write_suppressions, *map(list, zip(*sorted(set(dead)), strict=True)))
+            await connection.execute(SQL.write_suppressions, *arrays(sorted(set(dead))))
         forgotten = sorted({r.target for r, o, _, _ in stored if o.forget})
         if forgotten:
             await connection.execute(SQL.forget_subscriptions, forgotten)
@@ -399,7 +399,7 @@ class Pipeline:
             if o.mail is not None
         ]
         if mails:
-            await connection.execute(SQL.write_mails, *map(list, zip(*mails, strict=True)))
+            await connection.execute(SQL.write_mails, *arrays(mails))
 
 
 def _ready(row: Any, recipient: Recipient) -> Ready:

@@ -225,5 +225,5 @@ def _interests(
             rows |= {(INTERESTS[key], value): muted for value in values}
     if not rows and not replaced:
         return None
-    ordered = sorted(rows.items(), key=lambda item: (item[0][0], item[0][1].encode()))
+    ordered = sorted(rows.items())
     return [k[0] for k, _ in ordered], [k[1] for k, _ in ordered], [muted for _, muted in ordered], replaced

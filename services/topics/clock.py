@@ -16,7 +16,7 @@ from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Outbox, Outgoing, Transaction, caught_up_at
 from shared.observability import metrics
-from shared.postgres import UNAVAILABLE, Queries
+from shared.postgres import UNAVAILABLE, Queries, arrays
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Clock:
         rows = await connection.fetch(SQL.due_topics, until, BATCH)
         if not rows:
             return 0
-        rows.sort(key=lambda row: row["topic_id"].encode())
+        rows.sort(key=lambda row: row["topic_id"])
         ids = [row["topic_id"] for row in rows]
         more = {row["topic_id"]: row for row in await connection.fetch(SQL.told_and_claims, ids)}
         told: list[tuple[str, int, datetime]] = []
@@ -84,7 +84,7 @@ class Clock:
                 )
             following.append(waiting.next_at())
         if told:
-            await connection.execute(SQL.write_told, *map(list, zip(*told, strict=True)))
+            await connection.execute(SQL.write_told, *arrays(told))
         await connection.execute(SQL.write_next, ids, following)
         return len(rows)
 

@@ -39,7 +39,7 @@ class TopicsConsumer:
             return
         last = batch.records[-1].event
         otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
-        await rederive(transaction, touched.topic_ids(), touched.marks, otherwise, aliases=touched.aliases)
+        await rederive(transaction, touched, otherwise)
 
 
 def _erased_again(late: Event) -> MemberErased:

@@ -1,10 +1,9 @@
 """From touched facts to what should be true: states, first responses, claims that end, and the events that say so."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import timedelta
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from services.topics import rules
 from services.topics.rules import Policies, Policy, Response, State
 from shared.contracts import topics as events
 from shared.contracts.catalogue import TOPICS
-from shared.forum import Mark
+from shared.forum import Mark, Touched
 from shared.messaging import Outgoing, Transaction
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays, arrays_of, values_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
-_values = attrgetter(*(column.name for column in fields(State)))
+_values = values_of(State)
 
 
 async def load_policies(connection: Any) -> Policies:
@@ -31,27 +30,27 @@ async def load_policies(connection: Any) -> Policies:
 
 async def rederive(
     transaction: Transaction,
-    topic_ids: Iterable[str],
-    marks: Mapping[str, Mark],
+    touched: Touched,
     otherwise: Mark,
-    *,
-    aliases: bool = True,
 ) -> None:
     """Derive topics again, store what differs and publish the difference.
 
-    The caller holds the facts' lock. ``marks`` say which events touched a topic; ``otherwise`` stands for those
-    that were touched through a member. ``aliases`` False: it is known that no id stands for another.
+    The caller holds the facts' lock. ``otherwise`` stands for topics whose events are not in this batch.
     """
     connection = transaction.connection
-    named = set(topic_ids)
+    replies = _replies_by_topic(touched)
+    named = touched.topics | replies.keys()
     if not named:
         return
-    groups = await _groups(connection, named) if aliases else {id: {id} for id in named}
+    groups = await _groups(connection, named) if touched.aliases else {id: {id} for id in named}
     # Merged-away topics are derived too: to nothing.
-    ids = sorted(named | groups.keys(), key=str.encode)
+    ids = sorted(named | groups.keys())
     await connection.execute(SQL.ensure_states, ids)
     stored = {row["topic_id"]: row for row in await connection.fetch(SQL.lock_states, ids)}
-    facts, responses, same = await _read(connection, groups, aliases)
+    ids = [id for id in ids if not _is_settled(stored[id], groups.get(id, {id}), touched.topics, replies)]
+    if not ids:
+        return
+    facts, responses, same = await _read(connection, {id: groups[id] for id in ids if id in groups})
     policies = await load_policies(connection)
 
     changed: list[State] = []
@@ -66,14 +65,14 @@ async def rederive(
         before = stored[id]
         if tuple(before.values()) != _values(state):
             changed.append(state)
-            mark = _mark(marks, groups.get(id, {id}), otherwise)
+            mark = _mark(touched.marks, groups.get(id, {id}), otherwise)
             _publish_response(transaction, before, state, responses.get(id), mark)
     gone = [state.topic_id for state in changed if not state.known]
     if gone:
         rows = await connection.fetch(SQL.open_claims_of_topics, gone)
         ending |= {row["claim_id"]: "topic-merged" for row in rows}
     if changed:
-        await connection.execute(SQL.write_states, *_columns(changed))
+        await connection.execute(SQL.write_states, *arrays_of(changed))
     if ending:
         await end_claims(transaction, ending)
 
@@ -103,7 +102,7 @@ async def _groups(connection: Any, named: set[str]) -> dict[str, set[str]]:
 
 
 async def _read(
-    connection: Any, groups: dict[str, set[str]], aliases: bool
+    connection: Any, groups: dict[str, set[str]]
 ) -> tuple[dict[str, list[Any]], dict[str, Response], dict[str, tuple[str, ...]]]:
     """The facts of each group, its first response, and the ids of each member who goes by several, root first."""
     pairs = [(root, member) for root, members in groups.items() for member in members]
@@ -121,7 +120,7 @@ async def _read(
         asked += [(root, member, since, askers) for member in groups[root]]
     best: dict[str, Any] = {}
     if asked:
-        for row in await connection.fetch(SQL.first_responses, *map(list, zip(*asked, strict=True))):
+        for row in await connection.fetch(SQL.first_responses, *arrays(asked)):
             known = best.get(row["root"])
             if known is None or _order(row) < _order(known):
                 best[row["root"]] = row
@@ -138,8 +137,30 @@ async def _read(
     return facts, responses, same
 
 
-def _order(row: Any) -> tuple[Any, bytes]:
-    return row["posted_at"], row["reply_id"].encode()
+def _replies_by_topic(touched: Touched) -> dict[str, list[Any]]:
+    """The replies that changed, by each topic that they are in or left."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for row in touched.replies:
+        for topic_id in {row["left_topic_id"], row["topic_id"]} - {None}:
+            found[topic_id].append(row)
+    return found
+
+
+def _is_settled(stored: Any, group: set[str], topics: set[str], replies: Mapping[str, list[Any]]) -> bool:
+    """Whether nothing changed but replies behind the standing first response: they cannot change what is derived."""
+    if stored["response_reply_id"] is None or not group.isdisjoint(topics):
+        return False
+    standing = stored["response_at"], stored["response_reply_id"]
+    return all(
+        at is not None and (at, row["reply_id"]) > standing
+        for id in group
+        for row in replies.get(id, ())
+        for at in (row["posted_at"], row["left_posted_at"] or row["posted_at"])
+    )
+
+
+def _order(row: Any) -> tuple[Any, str]:
+    return row["posted_at"], row["reply_id"]
 
 
 def _mark(marks: Mapping[str, Mark], group: set[str], otherwise: Mark) -> Mark:
@@ -181,20 +202,19 @@ def _publish_response(
         )
     if response is None or not state.known or _fact(before) == _fact(state):
         return
-    recorded = events.FirstResponseRecordedData.model_validate(
-        {
-            "topic_id": state.topic_id,
-            "reply_id": response.reply_id,
-            "responder_id": response.responder_id,
-            "responder_kind": response.responder_kind,
-            "seconds": (state.response_us or 0) / 1_000_000,
-            "within_target": state.within_target,
-            "topic_kind": state.kind,
-            "space": state.space,
-            "language": state.language,
-            "answered_at": response.at,
-        }
-    )
+    # Every value is from our own facts, which took it from checked events.
+    recorded = {
+        "topic_id": state.topic_id,
+        "reply_id": response.reply_id,
+        "responder_id": response.responder_id,
+        "responder_kind": response.responder_kind,
+        "seconds": (state.response_us or 0) / 1_000_000,
+        "within_target": state.within_target,
+        "topic_kind": state.kind,
+        "space": state.space,
+        "language": state.language,
+        "answered_at": response.at,
+    }
     transaction.publish(
         Outgoing(TOPICS, events.FirstResponseRecorded, recorded, response.at, response.backfill, mark.traceparent)
     )
@@ -203,8 +223,8 @@ def _publish_response(
 def _is_earlier(state: State, before: Any) -> bool:
     if state.response_at is None or state.response_reply_id is None:
         return False
-    new = (state.response_at, state.response_reply_id.encode())
-    return bool(new < (before["response_at"], before["response_reply_id"].encode()))
+    new = (state.response_at, state.response_reply_id)
+    return bool(new < (before["response_at"], before["response_reply_id"]))
 
 
 _FACT = (
@@ -224,7 +244,3 @@ def _fact(row: Any) -> tuple[Any, ...]:
     get = row.__getitem__ if not isinstance(row, State) else lambda name: getattr(row, name)
     within = get("response_us") is not None and get("response_us") <= get("target_us")
     return (within, *(get(name) for name in _FACT))
-
-
-def _columns(states: list[State]) -> list[list[Any]]:
-    return [list(column) for column in zip(*map(_values, states), strict=True)]

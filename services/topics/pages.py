@@ -222,7 +222,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         # All over the same time, so that they can be compared.
         whole = Scope(answer["series"][0]["start"] if answer["series"] else None, now, None, language)
         spaces = await report.by_space(whole, now, step, SPACES) if not space else []
-        spaces.sort(key=lambda one: (one[1]["attainment"] is None, one[1]["attainment"] or 0, one[0].encode()))
+        spaces.sort(key=lambda one: (one[1]["attainment"] is None, one[1]["attainment"] or 0, one[0]))
         return pages.render(
             request,
             "promise.html",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from services.topics.derive import rederive
-from shared.forum import Facts, Mark
+from shared.forum import Facts, Mark, Touched
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox
 from shared.postgres import Pool, Queries
@@ -58,5 +58,5 @@ async def write_policy(
         await connection.execute(SQL.write, scope, since, target_seconds, objective, by)
         # Only a topic from the future of our clock, within the five minutes that are allowed, can be there already.
         rows = await connection.fetch(SQL.created_since, since)
-        await rederive(transaction, [row["topic_id"] for row in rows], {}, Mark(backfill=False))
+        await rederive(transaction, Touched(topics={row["topic_id"] for row in rows}), Mark(backfill=False))
     return {"scope": scope, "target_seconds": target_seconds, "objective": objective, "from": since}

@@ -92,7 +92,7 @@ class Columns:
         space = self._arrays["space"][: self._size][self._mask(scope, as_of)]
         sizes = np.bincount(space, minlength=len(self._numbers))
         names = [(int(sizes[number]), name) for name, number in self._numbers.items() if name is not None]
-        return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1].encode()))[:most] if size]
+        return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1]))[:most] if size]
 
     def languages(self) -> list[str]:
         """Every language of a counted topic, by name."""

@@ -22,14 +22,12 @@ from shared.forum.registers import (
     ReplyRow,
     ResponseRow,
     TopicRow,
-    columns,
-    later,
     latest,
     stamp_of,
 )
 from shared.messaging import Batch, DeadLetter, Record
 from shared.messaging.erasure import forget, strings_in
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays, arrays_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "fold.sql")
 
@@ -182,23 +180,23 @@ class Facts:
             touched.members.update(row["member_id"] for row in rows)
             await self._relink(connection, "member", rows, "member_id", touched)
         if self._topics and fold.topics:
-            rows = await connection.fetch(SQL.fold_topics, *columns(list(fold.topics.values())))
+            rows = await connection.fetch(SQL.fold_topics, *arrays_of(fold.topics.values()))
             touched.topics.update(row["topic_id"] for row in rows)
             await self._relink(connection, "topic", rows, "topic_id", touched)
         held = fold.held_replies() if self._kudos else []
         if self._topics and (fold.replies or held):
-            rows = columns(list(fold.replies.values())) if fold.replies else [[]] * len(fields(ReplyRow))
+            rows = arrays_of(fold.replies.values()) if fold.replies else [[]] * len(fields(ReplyRow))
             touched.replies = await connection.fetch(SQL.fold_replies, *rows, held)
         if self._topics and fold.acceptances:
-            rows = await connection.fetch(SQL.fold_acceptances, *columns(list(fold.acceptances.values())))
+            rows = await connection.fetch(SQL.fold_acceptances, *arrays_of(fold.acceptances.values()))
             touched.acceptances = {(row["topic_id"], row["reply_id"]) for row in rows}
         if self._kudos and fold.kudos:
-            touched.kudos += await connection.fetch(SQL.fold_kudos, *columns(list(fold.kudos.values())))
+            touched.kudos += await connection.fetch(SQL.fold_kudos, *arrays_of(fold.kudos.values()))
         if self._responses and fold.responses:
-            rows = await connection.fetch(SQL.fold_responses, *columns(list(fold.responses.values())))
+            rows = await connection.fetch(SQL.fold_responses, *arrays_of(fold.responses.values()))
             touched.responses = {row["topic_id"] for row in rows}
         if self._stars and fold.stars:
-            rows = await connection.fetch(SQL.fold_stars, *zip(*fold.stars, strict=True))
+            rows = await connection.fetch(SQL.fold_stars, *arrays(fold.stars))
             changed = {row["member_id"] for row in rows}
             touched.members |= changed
             await self._touch_topics_of(connection, changed, touched)
@@ -324,7 +322,7 @@ class _Fold:
             mark.backfill = mark.backfill and event.backfill
             mark.traceparent = event.traceparent or mark.traceparent
 
-    def member_columns(self) -> list[list[Any]]:
+    def member_columns(self) -> list[list[Any] | None]:
         """The members as one array a column."""
         rows = [
             (
@@ -340,7 +338,7 @@ class _Fold:
             )
             for id, (stamp, data) in self.members.items()
         ]
-        return [list(column) for column in zip(*rows, strict=True)]
+        return arrays(rows)
 
     def _topic(self, topic_id: str) -> TopicRow:
         row = self.topics.get(topic_id)
@@ -363,7 +361,7 @@ class _Fold:
 
     def topic_created(self, event: forum.TopicCreated, record: Record) -> None:
         row, data, stamp = self._topic(event.data.topic_id), event.data, stamp_of(event)
-        if later(stamp, row.created_stamp):
+        if stamp > row.created_stamp:
             row.created_stamp, row.created_at = stamp, event.time
             row.author_id, row.author_kind, row.url = data.author_id, data.author_kind, data.url
         row.appended_at = min(row.appended_at, record.appended_at) if row.appended_at else record.appended_at
@@ -387,7 +385,7 @@ class _Fold:
 
     def topic_merged(self, event: forum.TopicMerged, record: Record) -> None:
         row, stamp = self._topic(event.data.topic_id), stamp_of(event)
-        if later(stamp, row.merged_stamp):
+        if stamp > row.merged_stamp:
             row.merged_stamp, row.into_topic_id = stamp, event.data.into_topic_id
 
     def topic_opposite(self, event: Event, record: Record) -> None:
@@ -396,7 +394,7 @@ class _Fold:
 
     def reply_posted(self, event: forum.ReplyPosted, record: Record) -> None:
         row, data, stamp = self._reply(event.data.reply_id), event.data, stamp_of(event)
-        if later(stamp, row.posted_stamp):
+        if stamp > row.posted_stamp:
             row.posted_stamp, row.posted_at = stamp, event.time
             row.author_id, row.author_kind, row.visibility = data.author_id, data.author_kind, data.visibility
         row.backfill = event.backfill if row.backfill is None else row.backfill and event.backfill
@@ -411,7 +409,7 @@ class _Fold:
 
     def solution_accepted(self, event: forum.SolutionAccepted, record: Record) -> None:
         row, stamp = self._acceptance(event.data), stamp_of(event)
-        if later(stamp, row.accepted_stamp):
+        if stamp > row.accepted_stamp:
             row.accepted_stamp, row.accepted_at = stamp, event.time
         row.backfill = event.backfill if row.backfill is None else row.backfill and event.backfill
 
@@ -421,7 +419,7 @@ class _Fold:
 
     def kudos_given(self, event: forum.KudosGiven, record: Record) -> None:
         row, data, stamp = self._kudos(event), event.data, stamp_of(event)
-        if later(stamp, row.given_stamp):
+        if stamp > row.given_stamp:
             row.given_stamp, row.given_at = stamp, event.time
             row.topic_id, row.reply_id, row.giver_id = data.topic_id, data.reply_id, data.giver_id
         row.backfill = event.backfill if row.backfill is None else row.backfill and event.backfill
@@ -433,7 +431,7 @@ class _Fold:
     def member(self, event: Event, record: Record) -> None:
         stamp, data = stamp_of(event), event.data
         known = self.members.get(data.member_id)
-        if known is None or later(stamp, known[0]):
+        if known is None or stamp > known[0]:
             self.members[data.member_id] = (stamp, data)
 
     def held_replies(self) -> list[str]:
@@ -473,7 +471,7 @@ class _Fold:
     @staticmethod
     def _set(row: TopicRow | ReplyRow, stamp: str, register: str, value: Any, column: str | None = None) -> None:
         name = f"{register}_stamp"
-        if later(stamp, getattr(row, name)):
+        if stamp > getattr(row, name):
             setattr(row, name, stamp)
             setattr(row, column or register, value)
 

@@ -29,7 +29,7 @@ def roots(links: Mapping[str, str], ids: Iterable[str]) -> dict[str, str]:
         if at in found:
             root = found[at]
         elif at in seen:
-            root = min(path[seen[at] :], key=str.encode)
+            root = min(path[seen[at] :])
         else:
             root = at
         for step in path:

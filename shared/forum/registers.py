@@ -4,10 +4,8 @@ A stamp orders the writers of a field: the event's time as an instant, then its 
 opposites (deleted and restored) are two instants, of each the latest.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
-from typing import Any
 
 from shared.contracts.envelope import Event
 
@@ -17,13 +15,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def stamp_of(event: Event) -> str:
-    """The event's place among the writers of a register; compared as bytes (``COLLATE "C"``)."""
+    """The event's place among the writers of a register; compared as bytes (``COLLATE "C"``).
+
+    Python compares strings by code point, which is the order of their UTF-8 bytes: what is sorted here is in the order
+    in which PostgreSQL locks and compares.
+    """
     return f"{(event.time - _EPOCH) // _MICROSECOND:016d}{event.source}\x01{event.id}"
-
-
-def later(stamp: str, than: str) -> bool:
-    """Whether one stamp stands over another, as PostgreSQL compares them."""
-    return stamp.encode() > than.encode()
 
 
 def latest(one: datetime | None, other: datetime) -> datetime:
@@ -113,9 +110,3 @@ class ResponseRow:
     reply_id: str | None
     within_target: bool | None
     backfill: bool
-
-
-def columns(rows: list[Any]) -> list[list[Any]]:
-    """The rows as one array a column, in the order of their fields: the shape that ``unnest`` takes."""
-    values = attrgetter(*(column.name for column in fields(rows[0])))
-    return [list(column) for column in zip(*map(values, rows), strict=True)]

@@ -64,7 +64,7 @@ TRANSIENT = (*UNAVAILABLE, KafkaError, asyncpg.PostgresError)
 """While Kafka or PostgreSQL is away, or gives way to somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """An event with where and when Kafka took it in."""
 
@@ -112,6 +112,7 @@ class _Raw:
     at: TopicPartition
     offset: int
     message: Any
+    appended_at: datetime
     event: Event | None = None
     error: str | None = None
     unknown: bool = False
@@ -162,6 +163,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._state = _State()
         self._recent: deque[bool] = deque(maxlen=POISON_WINDOW)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._subscriber = broker.subscriber(
             *self._streams,
             batch=True,
@@ -193,8 +195,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 log.info("no heartbeat: %s: %s", type(error).__name__, error)
             await asyncio.sleep(BEAT_SECONDS)
 
+    @property
+    def started(self) -> bool:
+        """Whether it has a client of Kafka."""
+        return self._kafka is not None
+
+    @property
+    def joined(self) -> bool:
+        """Whether this member has its share of the partitions."""
+        return self._state.joined
+
     async def close(self) -> None:
         """Let go of background work; call before the broker stops."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -242,8 +255,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._state.generation += 1
         self._state.partitions = {}
         self._state.joined = self._state.ever_joined = True
-        if not assigned:
-            return  # more replicas than partitions: this one stands by
+        if not assigned or self._closing:
+            return  # more members than partitions: this one stands by
         self._kafka.pause(*assigned)
         for at in assigned:
             self._kafka.seek(at, 0)
@@ -324,12 +337,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         generation = state.generation
         started = time.perf_counter()
         try:
-            raws = [
-                _Raw(at, message.offset, message)
-                for message in messages
-                if (at := TopicPartition(message.topic, message.partition)) in state.partitions
-                and not state.partitions[at].stopped
-            ]
+            raws = self._ours(messages)
             if not raws or state.poisoned:
                 return
             self._decode(raws)
@@ -343,6 +351,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             state.busy = False
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
             metrics.BATCH_EVENTS.labels(self._service).observe(len(messages))
+
+    def _ours(self, messages: tuple[Any, ...]) -> list[_Raw]:
+        """What lies in partitions that we hold and that are not stopped. A batch holds each partition's in a row."""
+        found: list[_Raw] = []
+        at = TopicPartition("", -1)
+        partition: _Partition | None = None
+        for message in messages:
+            if message.partition != at.partition or message.topic != at.topic:
+                at = TopicPartition(message.topic, message.partition)
+                partition = self._state.partitions.get(at)
+            if partition is not None and not partition.stopped:
+                appended_at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+                found.append(_Raw(at, message.offset, message, appended_at))
+        return found
 
     def _span(self, raws: list[_Raw]) -> contextlib.AbstractContextManager[Any]:
         """A batch that serves one trace continues it; one that serves several is linked to some of them."""
@@ -370,7 +392,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             except Undecodable as error:
                 raw.error = str(error)
             else:
-                if too_far_ahead(event.time, _instant(raw.message.timestamp)):
+                if too_far_ahead(event.time, raw.appended_at):
                     raw.error = f"time: {event.time.isoformat()} is more than 5 minutes after Kafka took it in"
                 else:
                     raw.event = event
@@ -422,15 +444,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         dead.append(_dead_letter(raw))
                     else:
                         outcome = "applied"
-                        records.append(
-                            Record(
-                                raw.event,
-                                raw.at.topic,
-                                raw.at.partition,
-                                raw.offset,
-                                _instant(raw.message.timestamp),
-                            )
-                        )
+                        at = raw.at
+                        records.append(Record(raw.event, at.topic, at.partition, raw.offset, raw.appended_at))
                     counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
                 transaction = Transaction(connection, self._outbox.source)
                 if records or dead:
@@ -568,10 +583,6 @@ async def _keep_body(message: KafkaMessage) -> Any:
     return message.raw_message
 
 
-def _instant(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
 def _columns(partitions: Any) -> tuple[list[str], list[int]]:
     ordered = list(partitions)
     return [at.topic for at in ordered], [at.partition for at in ordered]
@@ -586,7 +597,7 @@ def _dead_letter(raw: _Raw) -> DeadLetter:
         message.key,
         message.value,
         list(message.headers),
-        _instant(message.timestamp),
+        raw.appended_at,
         raw.error or "",
     )
 

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from shared.contracts.catalogue import Stream
 from shared.contracts.codec import encode
 from shared.contracts.envelope import Data, Event
-from shared.postgres import Pool, Queries
+from shared.postgres import Pool, Queries, arrays
 
 SQL = Queries(Path(__file__).parent / "sql" / "messaging.sql")
 
@@ -66,7 +66,7 @@ class Transaction:
         if self._outgoing:
             places = [(one.stream.name, one.key) for one in self._outgoing]
             counts = Counter(places)
-            keys = sorted(counts, key=lambda pair: (pair[0].encode(), pair[1].encode()))
+            keys = sorted(counts)
             taken = await self.connection.fetch(
                 SQL.take_sequences, [k[0] for k in keys], [k[1] for k in keys], [counts[k] for k in keys]
             )
@@ -76,7 +76,7 @@ class Transaction:
                 rows.append((*at, self._envelope(one, event_id(*at, sequence[at]), sequence[at])))
         rows += [(stream.name, key, encode(event)) for stream, key, event in self._forwarded]
         if rows:
-            await self.connection.execute(SQL.write_outbox, *map(list, zip(*rows, strict=True)))
+            await self.connection.execute(SQL.write_outbox, *arrays(rows))
         self._outgoing, self._forwarded = [], []
         return len(rows)
 

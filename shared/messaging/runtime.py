@@ -1,6 +1,7 @@
 """A service's ends in Kafka as one thing to run: the broker, the consumer, the relay."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -18,6 +19,10 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
+CONSUMERS = 2
+"""Members of its consumer group that a process is: while one waits for PostgreSQL, another decodes and decides."""
+
+JOIN_SECONDS = 2
 STOP_SECONDS = 12
 STUCK_SECONDS = 45.0
 """Longer than any time-out of a client: past it, one that Kafka tells nothing while it answers another is stuck."""
@@ -37,7 +42,7 @@ class Messaging:
         self._service, self._settings, self._pool, self._outbox = service, settings, pool, outbox
         self._bootstrap, self._dsn = settings.kafka, dsn
         self._producer: Producer | None = None
-        self._consumer: Consumer | None = None
+        self._consumers: list[Consumer] = []
         self._relay: Relay | None = None
         self._why_not_started = "not connected to Kafka yet"
         self.cluster: str | None = None
@@ -60,17 +65,25 @@ class Messaging:
         broker, producer = await self._start(streams, apply)
         try:
             async with asyncio.TaskGroup() as group:
-                if self._consumer:
-                    group.create_task(self._consumer.run())
+                for consumer in self._consumers:
+                    group.create_task(consumer.run())
                 if self._relay:
                     group.create_task(self._relay.run())
                 group.create_task(self._watch(producer))
         finally:
             # The heartbeat is gone by now, as it must be: a stopping broker moves on without applying.
             self._producer = None
-            if self._consumer:
-                await self._consumer.close()
-            await _stop(broker, producer)
+            await self._leave(broker, producer)
+
+    async def _leave(self, broker: KafkaBroker, producer: Producer) -> None:
+        """Stop; but whoever is about to join the group cannot leave it yet, and the others would wait for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                while not all(consumer.joined for consumer in self._consumers if consumer.started):
+                    await asyncio.sleep(0.05)
+        for consumer in self._consumers:
+            await consumer.close()
+        await _stop(broker, producer)
 
     async def _watch(self, producer: Producer) -> None:
         """Raise Stuck when a client hears nothing from a Kafka that answers a fresh one.
@@ -80,7 +93,7 @@ class Messaging:
         """
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            silent = max(producer.silent_for(), self._consumer.silent_for() if self._consumer else 0.0)
+            silent = max(producer.silent_for(), *(consumer.silent_for() for consumer in self._consumers))
             if silent > STUCK_SECONDS and await self._answers():
                 raise Stuck(f"Kafka answers, but for {silent:.0f} s not us")
 
@@ -100,16 +113,19 @@ class Messaging:
                 await ensure_streams(self._bootstrap, self._settings.partitions, self._settings.kafka_replication)
                 self.cluster = await cluster_id(self._bootstrap)
                 if apply:
-                    self._consumer = Consumer(
-                        self._service,
-                        broker,
-                        self.cluster,
-                        self._pool,
-                        self._outbox,
-                        streams,
-                        apply,
-                        self._settings.batch_records,
-                    )
+                    self._consumers = [
+                        Consumer(
+                            self._service,
+                            broker,
+                            self.cluster,
+                            self._pool,
+                            self._outbox,
+                            streams,
+                            apply,
+                            self._settings.batch_records,
+                        )
+                        for _ in range(CONSUMERS)
+                    ]
                     self._relay = Relay(self._dsn, self._service, producer, self._outbox)
                 await producer.start()
                 await broker.start()
@@ -121,13 +137,17 @@ class Messaging:
                 await _stop(broker, producer)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
+            except asyncio.CancelledError:
+                # Some of it may be there already, and Kafka would wait for a member that nobody runs.
+                await self._leave(broker, producer)
+                raise
 
     def problems(self) -> list[str]:
         """Why events do not flow, in plain words; empty when they do."""
         if self._producer is None:
             return [self._why_not_started]
         return [
-            *(self._consumer.problems() if self._consumer else ()),
+            *(problem for consumer in self._consumers for problem in consumer.problems()),
             *(self._relay.problems() if self._relay else ()),
         ]
 

@@ -2,6 +2,18 @@
 
 from shared.postgres.migrations import Migrations, MigrationsError, migrate
 from shared.postgres.pool import UNAVAILABLE, Pool, connect, create_pool
-from shared.postgres.queries import Queries
+from shared.postgres.queries import Queries, arrays, arrays_of, values_of
 
-__all__ = ["UNAVAILABLE", "Migrations", "MigrationsError", "Pool", "Queries", "connect", "create_pool", "migrate"]
+__all__ = [
+    "UNAVAILABLE",
+    "Migrations",
+    "MigrationsError",
+    "Pool",
+    "Queries",
+    "arrays",
+    "arrays_of",
+    "connect",
+    "create_pool",
+    "migrate",
+    "values_of",
+]

@@ -1,7 +1,11 @@
 """SQL that is read as SQL: ``.sql`` files of blocks that begin with ``-- name: do_something``."""
 
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
@@ -19,3 +23,24 @@ class Queries:
             return self._texts[name]
         except KeyError:
             raise AttributeError(f"{self._path.name} has no query named {name}") from None
+
+
+def arrays(rows: Iterable[Iterable[Any]]) -> list[list[Any] | None]:
+    """Rows as one array a column, the shape that ``unnest`` takes.
+
+    A column of nothing but NULL is one NULL, which ``unnest`` reads the same: asyncpg looks at each element, and some
+    columns are hardly ever filled.
+    """
+    return [None if column.count(None) == len(column) else list(column) for column in zip(*rows, strict=True)]
+
+
+def arrays_of(rows: Iterable[Any]) -> list[list[Any] | None]:
+    """The same of instances of one dataclass, whose fields are the columns."""
+    made = list(rows)
+    return arrays(map(values_of(type(made[0])), made))
+
+
+def values_of(made: type) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads all fields of a dataclass, in their order."""
+    read: Callable[[Any], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(made)))
+    return read

@@ -13,7 +13,11 @@ FOR UPDATE;
 -- name: read_topics
 SELECT g.root, t.*, told.stage AS told, c.claim_id, c.member_id AS claimed_by, c.until
 FROM unnest($1::text[], $2::text[]) AS g (root, member)
-CROSS JOIN LATERAL (SELECT * FROM topic WHERE topic.topic_id = g.member AND created_at IS NOT NULL OFFSET 0) AS t
+CROSS JOIN LATERAL (
+    SELECT topic_id, created_at, author_id, kind, space, language, title, tags, url, appended_at, backfill, closed_at,
+        reopened_at, deleted_at, restored_at
+    FROM topic WHERE topic.topic_id = g.member AND created_at IS NOT NULL OFFSET 0
+) AS t
 LEFT JOIN LATERAL (SELECT max(stage) AS stage FROM told WHERE told.topic_id = g.root) AS told ON true
 LEFT JOIN LATERAL (
     SELECT claim_id, member_id, until FROM claim WHERE claim.topic_id = g.root AND ended_at IS NULL
