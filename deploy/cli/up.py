@@ -84,7 +84,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
             while any([await service.problems() for service in built]):
                 await asyncio.sleep(0.1)
             if demo:
-                await demo.fill()
+                await demo.fill(url)
             instance.ready(settings.url or url, found.kafka, found.postgres)
             typer.echo(f"ready: {settings.url or url}")
             if demo:

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from deploy import services
 from deploy.demo.life import CLAIM, Happening
-from deploy.demo.people import Member
+from deploy.demo.people import Helper, Member
 from deploy.demo.world import Session, World
 from deploy.history import HistoryError, NotSettled, load, wait_until_settled
 from services.topics.ingestion import check
@@ -92,6 +92,14 @@ def appointments(changes: Iterable[tuple[datetime, Member, bool]]) -> list[tuple
     return found
 
 
+def roster_line(star: Helper) -> str:
+    """A Star as a line of a roster. Whoever answers most has the higher rank; some do not want to be found."""
+    since = star.appointed_at.isoformat() if star.appointed_at else ""
+    rank = "rock-star" if star.weight > 2 else "rising-star"
+    spaces, languages = ";".join(sorted(star.spaces)), ";".join(star.member.languages)
+    return f"{star.member.id},{since},{rank},{spaces},{languages},{'no' if star.member.id.endswith('6') else 'yes'}"
+
+
 @dataclass
 class Story:
     """How far the demo has come on a data folder. ``until``: everything up to then is in Kafka."""
@@ -134,8 +142,11 @@ class Demo:
         self._file = folder / "demo.json"
         self._story: Story | None = None
 
-    async def fill(self) -> None:
-        """Bring in all that happened up to now, and return when every service shows it. Raises DemoFailed."""
+    async def fill(self, url: str) -> None:
+        """Bring in all that happened up to now, and return when every service shows it. Raises DemoFailed.
+
+        ``url``: where the services answer already.
+        """
         kafka = self._settings.kafka or ""
         try:
             story = await self._open(kafka)
@@ -149,14 +160,26 @@ class Demo:
                 loaded = await load(history(happened, now), producer.send_all)
             finally:
                 await producer.stop()
+            if story.until is None:
+                await self._bring_roster(url, world, now)
             story.until = now
             story.write(self._file)
             self._say(f"the demo's forum: {loaded.sent:,} events in {loaded.seconds:.1f} s")
             dsns = {name: dsn for name in services.NAMES if (dsn := self._settings.postgres_of(name))}
             settled = await wait_until_settled(kafka, dsns)
             self._say(f"every service shows them after another {settled.seconds:.1f} s")
-        except (HistoryError, NotSettled, KafkaUnavailable, KafkaError, OSError) as error:
+        except (HistoryError, NotSettled, KafkaUnavailable, KafkaError, httpx.HTTPError, OSError) as error:
             raise DemoFailed(f"the demo could not be brought in: {error}. Start again to go on") from error
+
+    async def _bring_roster(self, url: str, world: World, now: datetime) -> None:
+        """Those who are Stars now, as a programme that exists brings them in: the directory shows most of them."""
+        lines = [roster_line(one) for one in world.cast.helpers if one.appointed_at and one.star(now)]
+        text = "\n".join(["member_id,since,rank,spaces,languages,listed", *lines])
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            headers = {**self._bearer(Role.STAFF), "Content-Type": "text/csv"}
+            answer = await client.post("/applications/api/stars/roster", content=text, headers=headers)
+        if answer.status_code != 200:
+            raise DemoFailed(f"the demo's Stars were not taken: {answer.status_code} {answer.text[:500]}")
 
     async def _open(self, kafka: str) -> Story:
         cluster = await cluster_id(kafka)

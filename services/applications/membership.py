@@ -142,6 +142,7 @@ class Membership:
             now = await connection.fetchval("SELECT now()")
             await self._write(connection, row["member_id"], rules.new_term(chosen, now))
             await connection.execute(SQL.log, row["member_id"], now, "ranked", rank, by, None)
+            _tell_rank(transaction, row, rank, now)
             return await self._view(connection, row["member_id"])
 
     async def describe(
@@ -192,6 +193,7 @@ class Membership:
                     continue
                 await self._write(connection, member, judged.standing)
                 await connection.execute(SQL.log, member, now, judged.what, judged.standing.rank, None, None)
+                _tell_rank(transaction, row, judged.standing.rank, now)
             return count
 
     async def directory(
@@ -269,6 +271,13 @@ class Membership:
                 {"at": one["at"], "what": one["what"], "rank": one["rank"], "detail": one["detail"]} for one in history
             ],
         }
+
+
+def _tell_rank(transaction: Transaction, row: Any, rank: str, now: datetime) -> None:
+    """Say which rank a Star has from now on, where it is another than before."""
+    if rank != row["rank"]:
+        data = events.StarRankedData(member_id=row["member_id"], rank=rank)
+        transaction.publish(Outgoing(APPLICATIONS, events.StarRanked, data, now, traceparent=current_traceparent()))
 
 
 def _standing(row: Any) -> Standing:

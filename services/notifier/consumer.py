@@ -31,7 +31,8 @@ STREAMS = (FORUM, MEMBERS, CONTACTS, TOPICS, LEADERBOARD, SEASONS, APPLICATIONS)
 
 _ERASED = MemberErased.type_name()
 _OF_TOPICS = {event.type_name() for event in FORUM.events if event.type_name().startswith("topic-")}
-_FOLDED = _OF_TOPICS | {event.type_name() for event in MEMBERS.events} | {"star-appointed", "star-retired"}
+_RANKING = ("star-appointed", "star-ranked")
+_FOLDED = _OF_TOPICS | {event.type_name() for event in MEMBERS.events} | {"star-appointed", "star-retired", *_RANKING}
 """Of the forum's events only what says that a topic is gone is kept: no replies, no kudos."""
 
 
@@ -79,7 +80,7 @@ class NotifierConsumer:
 
     async def _keep_ranks(self, connection: Any, records: list[Record]) -> None:
         rows: dict[str, tuple[str, str | None]] = {}
-        for event in (record.event for record in records if record.event.type == "star-appointed"):
+        for event in (record.event for record in records if record.event.type in _RANKING):
             # The fold has put stand-ins in the place of erased members by now.
             known, stamp = rows.get(event.data.member_id), stamp_of(event)
             if known is None or stamp > known[0]:

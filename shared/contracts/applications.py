@@ -56,6 +56,17 @@ class StarAppointed(Event):
     data: StarAppointedData
 
 
+class StarRankedData(MembershipData):
+    rank: Label
+
+
+class StarRanked(Event):
+    """A Star has another rank from now on."""
+
+    type: Literal["star-ranked"] = "star-ranked"
+    data: StarRankedData
+
+
 class ProgrammeInvitedData(Data):
     member_id: Id
     edition: Label

@@ -136,6 +136,7 @@ APPLICATIONS = Stream(
         applications.ApplicationDecided,
         applications.StarAppointed,
         applications.StarRetired,
+        applications.StarRanked,
         applications.PerkGranted,
         applications.PerkFulfilled,
         applications.JamInvited,

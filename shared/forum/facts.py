@@ -460,7 +460,7 @@ class _Fold:
         self.stars.append((event.data.member_id, event.time, isinstance(event, applications.StarAppointed)))
 
     def nothing(self, event: Event, record: Record) -> None:
-        """Erasure is done before the fold."""
+        """No register hears of it; but it names a member, who may be erased, which is done before the fold."""
 
     def _kudos(self, event: forum.KudosGiven | forum.KudosRevoked) -> KudosRow:
         row = self.kudos.get(event.data.kudos_id)
@@ -508,4 +508,5 @@ _HANDLERS: dict[str, Callable[[_Fold, Any, Record], None]] = {
     "first-response-revoked": _Fold.response_revoked,
     "star-appointed": _Fold.star,
     "star-retired": _Fold.star,
+    "star-ranked": _Fold.nothing,
 }

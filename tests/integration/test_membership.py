@@ -115,6 +115,21 @@ async def test_terms_run_out_for_each_member_once_however_many_replicas_look(
         await other.pool.close()
 
 
+async def test_whoever_gets_another_rank_is_told_of_to_the_other_services_once(home: House) -> None:
+    ada = unique("ada")
+    await home.happen(*deeds(ada))
+    await home.appoint(ada)
+    for _ in range(2):
+        await home.parts.membership.set_rank(STAFF_A, ada, "rock-star")
+    # They did not do enough for that lately: the timer demotes once grace is over.
+    for _ in range(2):
+        await home.pool.execute("UPDATE membership SET term_ends = now(), grace_ends = now()")
+        while await home.parts.membership.judge_due():
+            pass
+    said = [(one["data"]["member_id"], one["data"]["rank"]) for one in await home.told("star-ranked")]
+    assert said == [(ada, "rock-star"), (ada, "rising-star")]
+
+
 async def test_the_directory_shows_only_who_wants_to_be_found(home: House) -> None:
     shy, open_ = unique("shy"), unique("open")
     await home.appoint(shy, open_)

@@ -236,10 +236,14 @@ async def test_an_announcement_reaches_its_audience_after_its_embargo(notifier: 
 
 async def test_an_announcement_to_a_rank_reaches_its_stars_alone(notifier: World) -> None:
     long_ago = datetime.now(UTC) - 30 * 24 * HOUR
-    for name, rank in (("ada", "gold"), ("ben", "silver"), ("eve", "gold")):
+    for name, rank in (("ada", "silver"), ("ben", "silver"), ("eve", "gold"), ("fay", "gold")):
         await notifier.member(name)
         await notifier.happen(notifier.event("star-appointed", long_ago, member_id=name, rank=rank))
-    await notifier.happen(notifier.event("star-retired", long_ago + HOUR, member_id="eve"))
+    await notifier.happen(
+        notifier.event("star-ranked", long_ago + HOUR, member_id="ada", rank="gold"),
+        notifier.event("star-retired", long_ago + HOUR, member_id="eve"),
+        notifier.event("star-ranked", long_ago + HOUR, member_id="fay", rank="silver"),
+    )
     await notifier.happen(
         notifier.event("star-appointed", long_ago - HOUR, member_id="ben", rank="gold"),
         notifier.event("announcement-published", announcement_id="1", audience="rank:gold", title="Gold", text="Hear."),
