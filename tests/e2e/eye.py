@@ -72,13 +72,12 @@ class Eye:
         finally:
             await context.close()
 
-    async def look(self, path: str, name: str, *, crosswise: bool = False, **how: Any) -> None:
+    async def look(self, path: str, name: str, **how: Any) -> None:
         """Look at a page in each theme and width: nothing overflows, and axe-core finds nothing.
 
-        ``crosswise``: in two of the four ways, light and wide, dark and narrow, for one page among many of its kind.
-        With screenshots all four are taken.
+        In two of the four ways, light and wide, dark and narrow; with screenshots in all four.
         """
-        few = crosswise and not os.environ.get("STARS_SCREENSHOTS")
+        few = not os.environ.get("STARS_SCREENSHOTS")
         async with self.open(path, **how) as page:
             for n, theme in enumerate(THEMES):
                 await page.emulate_media(color_scheme=theme)

@@ -11,7 +11,7 @@ import pytest
 from deploy.services import NAMES
 from tests.e2e.site import ROOT, Site
 
-SECONDS = 2
+SECONDS = 1
 """How long one role's run may take: there are five roles and four services."""
 FEWEST = 10
 """Fewer requests say nothing; how many more there are is up to the machine."""
@@ -51,7 +51,7 @@ def test_generated_requests_find_nothing(site: Site, tmp_path: Path, service: st
     if not paths:
         pytest.skip(f"the service {service} has no operations yet")
     # Each operation has to be read and prepared, too.
-    seconds = SECONDS + len(paths) // 12
+    seconds = SECONDS + len(paths) // 24
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     headers = (

@@ -209,7 +209,7 @@ async def test_a_page_is_sound_in_light_and_dark_narrow_and_wide(
     elif who is not None:
         member = full[who]
         how = {"roles": ["member"], "member": member[0] if isinstance(member, list) else member}
-    await eye.look(path.format(**full), f"stars-{name}", crosswise=True, **how)
+    await eye.look(path.format(**full), f"stars-{name}", **how)
 
 
 async def test_the_quiz_is_taken_with_a_thumb_on_a_bad_line_and_time_is_up_whatever_the_browser_does(

@@ -31,7 +31,7 @@ from tests.oracle.histories import LAST, arrivals, batches, histories, policy_li
 
 BEER_AS_OF = "2020-05-31T01:34:58Z"
 OPENDATA_AS_OF = "2017-08-26T21:12:39.243Z"
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def dump(name: str) -> Path:
