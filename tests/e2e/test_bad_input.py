@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,7 +15,7 @@ import pytest
 from tests.e2e.site import BATCH, ONE, PROBLEM, Json, Site, ago, asked, event, fresh, problem, replied
 
 TEN_MB = 10_000_000
-GOOD = json.dumps(asked("never"))
+GOOD = json.dumps(asked("never", datetime(2026, 1, 1, tzinfo=UTC)) | {"id": "always-the-same"})
 HOSTILE = [
     "'; DROP TABLE topic_state; --",
     '" OR ""="',

@@ -121,7 +121,7 @@ async def test_a_sound_answer_signs_in_whatever_sound_algorithm_it_is_signed_wit
         {"sub": None},
         {"at_hash": "x" * 22},
     ],
-    ids=str,
+    ids=", ".join,
 )
 async def test_an_identity_token_that_is_not_for_this_sign_in_is_refused(claims: dict[str, Any]) -> None:
     provider, attempt = Provider(), attempt_of(settings())
