@@ -11,7 +11,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
-from services.leaderboard import app as leaderboard
 from services.leaderboard import rewriting
 from services.leaderboard.derive import SQL
 from services.leaderboard.rewriting import Preview, RulesError, read_rules
@@ -21,6 +20,8 @@ from shared.postgres import Pool, create_pool
 from shared.settings import Settings
 
 FIRST = 10
+
+SERVICE = "leaderboard"
 
 app = typer.Typer(
     help="Rule sets are files; see CONTRIBUTING. A version holds from its date on, or, by --rewrite, for what was too.",
@@ -58,7 +59,7 @@ def set_version(
 
 def _settings(data: Path) -> Settings:
     settings, _ = settings_of(data)
-    if not settings.postgres_of(leaderboard.NAME):
+    if not settings.postgres_of(SERVICE):
         needed(settings, data, "postgres")
     return settings
 
@@ -72,7 +73,7 @@ def _read(file: Path) -> RuleSet:
 
 @asynccontextmanager
 async def _pool(settings: Settings) -> AsyncIterator[Pool]:
-    pool = create_pool(settings.postgres_of(leaderboard.NAME) or "", leaderboard.NAME, 1)
+    pool = create_pool(settings.postgres_of(SERVICE) or "", SERVICE, 1)
     await pool
     try:
         yield pool
@@ -123,7 +124,7 @@ def lines_of(found: Preview) -> list[str]:
 async def _set(settings: Settings, rules: RuleSet, rewrite: bool, wait: bool) -> None:
     async with _pool(settings) as pool:
         try:
-            await rewriting.set_rules(Outbox(pool, leaderboard.NAME), pool, rules, rewrite=rewrite)
+            await rewriting.set_rules(Outbox(pool, SERVICE), pool, rules, rewrite=rewrite)
         except RulesError as error:
             fail(str(error))
         if not await rewriting.is_rewriting(pool):

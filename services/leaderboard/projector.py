@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
 
 BATCH = 20_000
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 FLOOD, REST, LONGEST_REST = 1000, 3.0, 1.5
 """After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
 member meanwhile, all is one change of their standings. So a flood costs little more than its members."""

@@ -14,7 +14,7 @@ from shared.postgres.singleton import STANDBY_SECONDS, held_alone
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 BATCH = 2000
 
 
