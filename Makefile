@@ -29,8 +29,8 @@ up: setup ## all four services on http://localhost:8080, on embedded Kafka and P
 demo: setup ## the same with an invented forum in it: two years of history, and live traffic
 	@exec ./stars up --demo --data .stars-demo
 
-test: setup ## every test that this machine can run, two files at a time
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## every test that this machine can run
+	@$(BIN)/python -m pytest
 
 lint: setup ## style, types, and which package may import which
 	@$(BIN)/ruff check .
