@@ -16,6 +16,7 @@ from tests.load.mix import envelope, question, reply
 from tests.load.stage import module, say, stage, stars
 
 REPLICA_SECONDS = 8.0
+STARTING_SECONDS = 20.0
 STEADY, JOINING = "a kudos is on the board", "… while a replica joins and leaves"
 
 
@@ -29,7 +30,7 @@ async def kudos(quick: bool) -> list[Line]:
             place.program("leaderboard", stars("run", "leaderboard", "--port", "0"), dsn) as leaderboard,
         ):
             url, boards, token = await topics.ready(), await leaderboard.ready(), place.token(Role.FORUM)
-            total = seconds + REPLICA_SECONDS + 3 * WARM_SECONDS
+            total = seconds + STARTING_SECONDS + REPLICA_SECONDS + 3 * WARM_SECONDS
             with_load = ["--rate", str(RATE), "--batch", str(IN_A_BATCH), "--seconds", str(total)]
             say(f"kudos: {RATE} events a second for {seconds:.0f} s")
             async with place.program(
