@@ -256,7 +256,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._state.partitions = {}
         self._state.joined = self._state.ever_joined = True
         if not assigned or self._closing:
-            return  # more members than partitions: this one stands by
+            return  # there are more members than partitions, or this one is about to leave
         self._kafka.pause(*assigned)
         for at in assigned:
             self._kafka.seek(at, 0)

@@ -93,7 +93,7 @@ class Messaging:
         """
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            silent = max(producer.silent_for(), *(consumer.silent_for() for consumer in self._consumers))
+            silent = max([producer.silent_for(), *(consumer.silent_for() for consumer in self._consumers)])
             if silent > STUCK_SECONDS and await self._answers():
                 raise Stuck(f"Kafka answers, but for {silent:.0f} s not us")
 

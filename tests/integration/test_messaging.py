@@ -313,6 +313,20 @@ async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypat
         assert (await world.effects()).count(after) == 1
 
 
+async def test_a_process_that_only_sends_is_watched_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.messaging.runtime.LOOK_SECONDS", 0.05)
+    pool = create_pool(world.dsn, world.service, 2)
+    await pool
+    messaging = Messaging(world.service, world.settings, pool, Outbox(pool, world.service))
+    task = asyncio.create_task(messaging.run())
+    await asyncio.sleep(2)
+    assert not task.done()
+    assert messaging.problems() == []
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await pool.close()
+
+
 async def test_many_callers_at_once_on_one_topic_all_get_through(infrastructure: Running) -> None:
     await ensure_streams(infrastructure.kafka, 3, 1)
     producer = Producer(infrastructure.kafka, "test")

@@ -57,7 +57,7 @@ async def test_the_engine_answers_a_handwritten_case(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
 async def test_any_order_repetition_and_split_gives_what_the_oracle_says(
