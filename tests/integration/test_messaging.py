@@ -307,7 +307,7 @@ async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypat
         async def is_another() -> bool:
             return stuck not in world.messaging._consumers
 
-        await world.until(is_another, 40)
+        await world.until(is_another, 120)
         await world.send(event(after))
         await world.settled()
         assert (await world.effects()).count(after) == 1
