@@ -78,8 +78,10 @@ ON CONFLICT (member_id) DO UPDATE SET suspended_at = excluded.suspended_at WHERE
 SELECT EXISTS (SELECT FROM changed);
 
 -- name: take_changed
-WITH first AS (SELECT id FROM changed ORDER BY id LIMIT $1),
-gone AS (DELETE FROM changed AS c USING first WHERE c.id = first.id RETURNING c.member_id, c.month, c.backfill)
+WITH gone AS (
+    DELETE FROM changed WHERE id = ANY(ARRAY(SELECT id FROM changed ORDER BY id LIMIT $1))
+    RETURNING member_id, month, backfill
+)
 SELECT member_id, month, bool_and(backfill) AS backfill FROM gone GROUP BY member_id, month;
 
 -- name: roots
@@ -139,8 +141,12 @@ WHERE NOT f.own
 GROUP BY 1, 2, 3, 4;
 
 -- name: delete_contributions
-DELETE FROM contribution AS c USING unnest($1::text[], $2::date[]) AS g (member_id, month)
-WHERE c.member_id = g.member_id AND c.month = g.month;
+DELETE FROM contribution WHERE ctid = ANY(ARRAY(
+    SELECT c.ctid FROM unnest($1::text[], $2::date[]) AS g (member_id, month)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM contribution WHERE member_id = g.member_id AND contribution.month = g.month OFFSET 0
+    ) AS c
+));
 
 -- name: write_contributions
 INSERT INTO contribution (member_id, month, space, language, replies, solutions, first_responses, kudos)

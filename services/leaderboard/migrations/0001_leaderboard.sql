@@ -137,9 +137,7 @@ CREATE FUNCTION board_period(board_no integer, period integer) RETURNS bigint LA
 RETURN (board_no::bigint << 32) + period;
 COMMENT ON FUNCTION board_period IS
     'a board in a period as one number. The order of a board is found by it alone: with the plain columns in that index, the planner would take it to find one member in, too, and walk through the whole board';
-CREATE INDEX standing_order ON standing (
-    board_period(board_no, period), listed, (-points), (-solutions), reached_at, member_id
-);
+CREATE INDEX standing_order ON standing (board_period(board_no, period), listed, (-points), (-solutions), reached_at);
 
 CREATE TABLE score (
     board_no integer NOT NULL,

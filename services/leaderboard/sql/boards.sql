@@ -18,8 +18,8 @@ SELECT pg_advisory_xact_lock(4829120, hashtext(current_schema));
 
 -- name: plan_for_folds
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
-    set_config('statement_timeout', '0', true);
+    set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('statement_timeout', '0', true);
 
 -- name: read_changed
 SELECT id, epoch, sign, points, entry_id, rule, member_id, topic_id, reply_id, kudos_id, at, space, language, star,
@@ -41,6 +41,8 @@ ORDER BY epoch, board;
 -- name: fold
 -- Postings (entries gained and lost) onto the boards: what each adds to a member on a board in a period, and to how
 -- many members have a score. Where they come from, and to which boards and periods they go, is filled in.
+-- What is there is looked up by key and then met by its place: a plain join would be the planner's to order, and
+-- statistics that were gathered while a long transaction filled these tables tell it that they are empty.
 WITH posting AS (
     {postings}
 ), on_day AS (
@@ -54,7 +56,9 @@ WITH posting AS (
     CROSS JOIN LATERAL (
         VALUES ('everyone'), (CASE WHEN p.star THEN 'stars' END), ('space:' || p.space), ('language:' || p.language)
     ) AS s (board)
-    JOIN board AS b ON b.epoch = p.epoch AND b.board = s.board {boards}
+    CROSS JOIN LATERAL (
+        SELECT board_no, time_zone FROM board AS b WHERE b.epoch = p.epoch AND b.board = s.board {boards} OFFSET 0
+    ) AS b
     GROUP BY 1, 2, 3
 ), delta AS (
     SELECT d.board_no, w.period, d.member_id, sum(d.points)::bigint AS points, sum(d.solutions)::int AS solutions,
@@ -77,10 +81,16 @@ WITH posting AS (
 ), moved AS (
     MERGE INTO standing AS s
     USING (
-        SELECT delta.*, NOT EXISTS (SELECT FROM unlisted AS u WHERE u.member_id = delta.member_id) AS listed
-        FROM delta ORDER BY member_id, board_no, period
+        SELECT delta.*, NOT EXISTS (SELECT FROM unlisted AS u WHERE u.member_id = delta.member_id) AS listed,
+            found.ctid AS found
+        FROM delta
+        LEFT JOIN LATERAL (
+            SELECT ctid FROM standing AS s
+            WHERE s.member_id = delta.member_id AND s.board_no = delta.board_no AND s.period = delta.period OFFSET 0
+        ) AS found ON true
+        ORDER BY member_id, board_no, period
     ) AS d
-    ON s.member_id = d.member_id AND s.board_no = d.board_no AND s.period = d.period
+    ON s.ctid = d.found
     WHEN MATCHED AND s.entries + d.entries = 0 THEN DELETE
     WHEN MATCHED THEN UPDATE SET
         points = s.points + d.points, solutions = s.solutions + d.solutions, entries = s.entries + d.entries,
@@ -102,18 +112,32 @@ WITH posting AS (
     ) AS both_sides
     GROUP BY 1, 2, 3 HAVING sum(members) <> 0
 ), in_scores AS (
-    MERGE INTO score AS s USING (SELECT * FROM scored ORDER BY board_no, period, points) AS d
-    ON s.board_no = d.board_no AND s.period = d.period AND s.points = d.points
+    MERGE INTO score AS s USING (
+        SELECT scored.*, found.ctid AS found FROM scored
+        LEFT JOIN LATERAL (
+            SELECT ctid FROM score AS s
+            WHERE s.board_no = scored.board_no AND s.period = scored.period AND s.points = scored.points OFFSET 0
+        ) AS found ON true
+        ORDER BY board_no, period, points
+    ) AS d
+    ON s.ctid = d.found
     WHEN MATCHED AND s.members + d.members = 0 THEN DELETE
     WHEN MATCHED THEN UPDATE SET members = s.members + d.members
     WHEN NOT MATCHED THEN INSERT VALUES (d.board_no, d.period, d.points, d.members)
     RETURNING 1
 ), in_blocks AS (
     MERGE INTO score_block AS s USING (
-        SELECT board_no, period, (points >> 8)::int AS block, sum(members)::int AS members FROM scored
-        GROUP BY 1, 2, 3 HAVING sum(members) <> 0 ORDER BY 1, 2, 3
+        SELECT in_block.*, found.ctid AS found FROM (
+            SELECT board_no, period, (points >> 8)::int AS block, sum(members)::int AS members FROM scored
+            GROUP BY 1, 2, 3 HAVING sum(members) <> 0
+        ) AS in_block
+        LEFT JOIN LATERAL (
+            SELECT ctid FROM score_block AS s
+            WHERE s.board_no = in_block.board_no AND s.period = in_block.period AND s.block = in_block.block OFFSET 0
+        ) AS found ON true
+        ORDER BY board_no, period, block
     ) AS d
-    ON s.board_no = d.board_no AND s.period = d.period AND s.block = d.block
+    ON s.ctid = d.found
     WHEN MATCHED AND s.members + d.members = 0 THEN DELETE
     WHEN MATCHED THEN UPDATE SET members = s.members + d.members
     WHEN NOT MATCHED THEN INSERT VALUES (d.board_no, d.period, d.block, d.members)
@@ -158,7 +182,11 @@ CROSS JOIN LATERAL (
                 + (ARRAY[3, 9, 33, 94, 368])[g.period / 4000000])::timestamptz END
     ORDER BY l.at DESC LIMIT 1 OFFSET 0
 ) AS r
-WHERE s.board_no = g.board_no AND s.period = g.period AND s.member_id = g.member_id AND s.reached_at <> r.at;
+CROSS JOIN LATERAL (
+    SELECT ctid FROM standing AS s
+    WHERE s.member_id = g.member_id AND s.board_no = g.board_no AND s.period = g.period OFFSET 0
+) AS found
+WHERE s.ctid = found.ctid AND s.reached_at <> r.at;
 
 -- name: clear_boards
 WITH gone AS (SELECT board_no FROM board WHERE $1::text IS NULL OR board = $1),
