@@ -49,7 +49,7 @@ class ApplicationsConsumer:
         claims = [one for one in events if isinstance(one, clock.TopicClaimed) and not one.backfill]
         if claims:
             await self._answering(batch.transaction, claims)
-        self._written()
+        batch.transaction.after_commit(self._written)
 
 
 async def _touch(connection: Any, touched: Touched, backfill: bool) -> None:

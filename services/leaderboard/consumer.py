@@ -36,4 +36,4 @@ class LeaderboardConsumer:
             # Who stands for whom may have changed, and with it who is to be seen.
             await connection.execute(SQL.lock_boards_in_transaction)
             await connection.execute(SQL.relist, list(touched.members))
-        self._written()
+        batch.transaction.after_commit(self._written)

@@ -452,14 +452,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._apply(Batch(transaction, records, dead))
                 if dead:
                     await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
-                written = await transaction.write_outbox()
+                if await transaction.write_outbox():
+                    transaction.after_commit(self._outbox.written.set)
                 forward = {at: end for at, end in ends.items() if at not in behind and end > stored[at]}
                 if forward:
                     await connection.execute(
                         SQL.advance_offsets, self._cluster, *_columns(forward), list(forward.values())
                     )
-        if written:
-            self._outbox.written.set()
+        transaction.committed()
         for (stream, name, outcome), n in counts.items():
             metrics.CONSUMED_EVENTS.labels(self._service, stream, name, outcome).inc(n)
         if generation == state.generation:

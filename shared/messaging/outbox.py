@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,6 +51,16 @@ class Transaction:
         self._source = source
         self._outgoing: list[Outgoing] = []
         self._forwarded: list[tuple[Stream, str, Event]] = []
+        self._after_commit: list[Callable[[], None]] = []
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call this once all of it can be seen by others; never if it is undone."""
+        self._after_commit.append(call)
+
+    def committed(self) -> None:
+        """Say that it is: for who began the transaction."""
+        for call in self._after_commit:
+            call()
 
     def publish(self, outgoing: Outgoing) -> None:
         """Publish a fact of ours with the next sequence of its key."""
@@ -131,9 +141,9 @@ class Outbox:
         async with connection.transaction(isolation=isolation):
             transaction = Transaction(connection, self.source)
             yield transaction
-            written = await transaction.write_outbox()
-        if written:
-            self.written.set()
+            if await transaction.write_outbox():
+                transaction.after_commit(self.written.set)
+        transaction.committed()
 
 
 async def caught_up_at(connection: Any, cluster: str, stream: Stream) -> datetime | None:

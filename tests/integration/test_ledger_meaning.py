@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.leaderboard.projector import FOLD_TAKEN, folding
 from services.leaderboard.rewriting import RulesError, preview
 from tests.integration.ledger_engine import LedgerEngine, first_responses, fresh, rule_set
 from tests.oracle import histories
@@ -121,6 +122,28 @@ async def test_any_order_repetition_and_split_gives_the_ledger_that_the_oracle_s
         await check(engine, oracle, hidden, zones, ("all", "day", "week", "month"))
 
 
+async def test_a_fold_looks_its_rows_up_by_key_even_when_statistics_say_that_boards_are_empty(
+    leaderboard_connection: asyncpg.Connection, database: str
+) -> None:
+    story = Story().topic("t", at())
+    for n in range(500):
+        story.reply("t", f"r{n}", at(n), f"member{n}")
+    admin = await asyncpg.connect(database)
+    async with fresh(leaderboard_connection, ERASURE_KEY) as engine:
+        await engine.apply(story.events)
+        await engine.fold()
+        # Of what is not committed it counts pages, but no rows.
+        await admin.execute("ANALYZE leaderboard.standing, leaderboard.score, leaderboard.score_block")
+        async with folding(engine.outbox, leaderboard_connection):
+            plan = [row[0] for row in await leaderboard_connection.fetch("EXPLAIN " + FOLD_TAKEN, 2**62)]
+    await admin.close()
+    looked_up = [(line, plan[n + 1]) for n, line in enumerate(plan) if "_pkey on s" in line]
+    assert len(looked_up) == 3, plan
+    assert all(condition.count("=") == 3 and "Index Cond" in condition for _, condition in looked_up)
+    assert not any(f"{kind} on {table}" in line for line in plan for kind in ("Seq Scan", "_order") for table in TABLES)
+
+
+TABLES = ("standing", "score", "score_block")
 ZONES = ("UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu")
 
 

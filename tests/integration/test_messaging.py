@@ -277,6 +277,33 @@ async def test_what_a_batch_publishes_reaches_kafka_once_in_sequence_and_not_at_
     assert dict(found[0].headers)["content-type"] == b"application/cloudevents+json"
 
 
+async def test_who_is_called_after_the_commit_finds_what_was_written(world: World) -> None:
+    topic = f"after{next(_numbers)}"
+    called, looks = 0, []
+
+    async def look() -> int:
+        return (await world.effects()).count(topic)
+
+    def call() -> None:
+        nonlocal called
+        called += 1
+        looks.append(asyncio.create_task(look()))
+
+    async def ask(batch: Batch) -> None:
+        batch.transaction.after_commit(call)
+        if called == 0 and len(tries) < 2:
+            tries.append(batch)
+            raise asyncpg.SerializationError("for the test")
+
+    tries: list[Batch] = []
+    world.before = ask
+    async with world.running():
+        await world.send(event(topic))
+        await world.settled()
+    assert len(tries) == 2
+    assert await asyncio.gather(*looks) == [1], "called once, and not for what was undone"
+
+
 async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World) -> None:
     name = f"again{next(_numbers)}"
     async with world.running():
