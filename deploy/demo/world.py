@@ -23,7 +23,7 @@ HISTORY = timedelta(weeks=130)
 TWO_YEARS = timedelta(weeks=104)
 GROWTH = 4.0
 """How many times as many questions as two years before: up 300%."""
-TOPICS_A_DAY = 280 / 7
+TOPICS_A_DAY = 26.0
 """When the demo begins."""
 NEWCOMERS = 0.33
 """New members a topic."""

@@ -61,7 +61,7 @@ def test_the_same_seed_and_beginning_are_the_same_forum_and_another_seed_is_anot
     assert content(told(World(2, NOW), early)) != content([one for one in everything if one.at <= early])
 
 
-@pytest.mark.parametrize("days", [0.01, 3, 75])
+@pytest.mark.parametrize("days", [0.05, 3, 75])
 def test_what_happens_after_an_instant_is_what_the_whole_tells_after_it(
     everything: list[Happening], days: float
 ) -> None:
@@ -106,7 +106,7 @@ def test_every_event_is_one_that_the_front_door_takes_and_none_has_the_name_of_a
     assert len(events) == len(everything) - claims + members, "a member's address is an event of its own"
     kinds = Counter(event["type"] for event in events)
     assert min(kinds[kind] for kind in ("topic-merged", "topic-restored", "reply-restored", "solution-revoked")) > 20
-    assert kinds["topic-created"] > 14_000
+    assert kinds["topic-created"] > 9_000
     assert kinds["kudos-revoked"] > 100
     assert kinds["topic-moved"] > 200
 
@@ -198,7 +198,7 @@ def test_waiting_is_what_the_meaning_of_a_first_response_makes_it(everything: li
             compared += 1
         elif first is not None:
             pytest.fail(f"answered, and the demo does not know: {one}")
-    assert compared > 8000
+    assert compared > 7000
 
 
 def test_helpers_are_few_and_heavy_tailed_stars_lead_and_gamers_applaud_each_other(everything: list[Happening]) -> None:
