@@ -30,7 +30,7 @@ demo: setup ## the same with an invented forum in it: two years of history, and 
 	@exec ./stars up --demo --data .stars-demo
 
 test: setup ## every test that this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m tests
 
 lint: setup ## style, types, and which package may import which
 	@$(BIN)/ruff check .

@@ -34,7 +34,7 @@ def rounds(pytestconfig: pytest.Config) -> int:
     return count
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def worlds(pytestconfig: pytest.Config) -> AsyncIterator[list[World]]:
     """The worlds that were, the present one last."""
     made: list[World] = []

@@ -42,25 +42,25 @@ def installation(*arguments: str) -> Iterator[Site]:
         assert code == 0, f"`stars up` ended with {code}: {log.read_text()[-3000:]}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
     """An installation that all of these tests share."""
     with installation() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty_site() -> Iterator[Site]:
     """An installation on which nothing ever happened."""
     with installation() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium; where there is none, what needs it is skipped."""
-    if not CHROMIUM.exists():
-        pytest.skip("no /usr/bin/chromium: apt-get install chromium")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium-headless-shell")
     async with async_playwright() as playwright:
         opened = await open_browser(playwright)
         yield opened
@@ -82,7 +82,7 @@ def _still_there(request: pytest.FixtureRequest) -> Iterator[None]:
         assert answer.status_code == 200, answer.text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def narrow(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A second process of the topics service, on the same database, without Kafka and with little patience."""
     log = tmp_path_factory.mktemp("narrow") / "log"

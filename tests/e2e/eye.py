@@ -15,13 +15,20 @@ from playwright.async_api import Browser, BrowserContext, Page, Playwright
 from tests.e2e.site import Site
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text(encoding="utf-8")
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = next(
+    (path for name in ("chromium-headless-shell", "chromium") if (path := Path("/usr/bin") / name).exists()), None
+)
+"""Its headless shell where there is one: it draws the same and costs a third less."""
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 THEMES = ("light", "dark")
 WIDTHS = (1440, 390)
+
+
+OF_AXE = "Failed to execute 'postMessage' on 'DOMWindow'"
+"""Said by axe-core's look for frames that would answer; a sandboxed one does not."""
 
 
 async def open_browser(playwright: Playwright) -> Browser:
@@ -67,7 +74,7 @@ class Eye:
             yield page
             # A page that is an error on purpose is one in the console as well.
             pattern = f"status of {expected}|{allowed}" if expected >= 400 else allowed
-            found = [text for text in complaints if not re.search(pattern, text)]
+            found = [text for text in complaints if not re.search(pattern, text) and OF_AXE not in text]
             assert not found, f"{path}: {found}"
         finally:
             await context.close()

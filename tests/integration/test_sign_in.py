@@ -5,24 +5,24 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx
 import pytest
 from fastapi import Depends
+from playwright.async_api import async_playwright
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from shared.settings import Settings
 from shared.web import Principal, Role, Service, create_process, create_service_app, principal_or_none, serve, signed_in
+from tests.e2e.eye import CHROMIUM, open_browser
 from tests.providers.discourse import FakeDiscourse, User
 from tests.providers.openid import Missing, openid_provider
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes!"
 CLIENT_SECRET = "s3cret: with + everything/%&=?"
-CHROMIUM = Path("/usr/bin/chromium")
 
 ACCOUNTS: dict[str, dict[str, Any]] = {
     "ada-at-work": {"name": "Ada Lovelace", "forum_id": "ada", "roles": ["star", "forum", "wizard"]},
@@ -396,12 +396,10 @@ async def test_a_secret_that_differs_ends_at_the_discourse() -> None:
 @pytest.fixture(scope="module")
 async def chromium() -> AsyncIterator[Any]:
     """Debian's Chromium."""
-    if not CHROMIUM.exists():  # noqa: ASYNC240
-        pytest.skip("Chromium is not installed at /usr/bin/chromium")
-    from playwright.async_api import async_playwright
-
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium-headless-shell")
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        running = await open_browser(playwright)
         yield running
         await running.close()
 

@@ -49,7 +49,7 @@ async def pages(quick: bool) -> list[Line]:
             for path in PATHS:
                 client.timed(path)
                 times = [client.timed(path)[0] for _ in range(REQUESTS)]
-                opened = await _in_browser(url + path) if CHROMIUM.exists() else []
+                opened = await _in_browser(url + path) if CHROMIUM else []
                 seen = f"{median(opened):.0f}" if opened else "no Chromium"
                 rows.append([path, f"{percentile(times, 0.5):.1f}", f"{percentile(times, 0.99):.1f}", seen])
                 if path == PATHS[0] and opened:
