@@ -62,8 +62,7 @@ class Members:
             moved = await transaction.connection.fetch(BOARDS_SQL.relist, [root])
             boards = [row["board"] for row in moved]
             if boards:
-                fold = await transaction.connection.fetchval(BOARDS_SQL.next_fold)
-                await transaction.connection.execute(BOARDS_SQL.log_changes, fold, boards, [None] * len(boards))
+                await transaction.connection.execute(BOARDS_SQL.log_changes, boards, [None] * len(boards))
         return {"member_id": root, "visible": visible}
 
     async def is_erased(self, member_id: str) -> bool:

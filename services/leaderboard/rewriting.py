@@ -17,7 +17,6 @@ from services.leaderboard.derive import SQL as DERIVE
 from services.leaderboard.derive import Epoch, load_epochs, read_topics, rederive_topics, rule_set_of
 from services.leaderboard.derive import derive as derive_entries
 from services.leaderboard.projector import BATCH, Projector, folding
-from services.leaderboard.projector import SQL as BOARDS
 from services.leaderboard.rules import EFFECTIVE, SOLUTION, RuleBook, RuleSet
 from shared.contracts import leaderboard as events
 from shared.contracts.catalogue import LEADERBOARD
@@ -245,8 +244,7 @@ class Rewriter:
             while await self._projector.fold_within(transaction) == BATCH:
                 pass
             rules = rule_set_of(await connection.fetchrow(SQL.swap))
-            fold = await connection.fetchval(BOARDS.next_fold)
-            await connection.execute(SQL.log_swap, fold)
+            await connection.execute(SQL.log_swap)
             data = events.RulesRewrittenData(rule_set=rules.rule_set, version=rules.version, effective_from=rules.since)
             now = await connection.fetchval("SELECT now()")
             transaction.publish(Outgoing(LEADERBOARD, events.RulesRewritten, data, now))

@@ -22,6 +22,5 @@ async def set_time_zone(
         await connection.execute(SQL.write_time_zone, board, name, by)
         await connection.execute(SQL.set_board_time_zone, board, name)
         await rebuild(connection, board)
-        fold = await connection.fetchval(SQL.next_fold)
-        await connection.execute(SQL.log_changes, fold, [board], [None])
+        await connection.execute(SQL.log_changes, [board], [None])
     return {"board": board, "time_zone": name}

@@ -105,7 +105,12 @@ def _probe(url: str, token: str, seconds: float) -> dict[str, list[float]]:
 
 
 def until(
-    writer: Client, reader: Client, event: dict[str, Any], path: str, there: Callable[[dict[str, Any]], bool]
+    writer: Client,
+    reader: Client,
+    event: dict[str, Any],
+    path: str,
+    there: Callable[[dict[str, Any]], bool],
+    every: float = POLL_SECONDS,
 ) -> float:
     """Post an event; milliseconds until an answer at ``path`` knows of it."""
     started = time.perf_counter()
@@ -118,5 +123,5 @@ def until(
             return (time.perf_counter() - started) * 1000
         if status not in (200, 404):
             raise RuntimeError(f"{path}: {status} {body}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
     raise TimeoutError(f"{path} does not know of {event['id']} after {LONGEST:.0f} s")

@@ -19,11 +19,13 @@ SELECT pg_advisory_xact_lock(4829120, hashtext(current_schema));
 -- name: plan_for_folds
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true),
-    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('statement_timeout', '0', true);
+    -- Nor does a bitmap know the order of a board, or forget the rows that are dead.
+    set_config('enable_bitmapscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('statement_timeout', '0', true);
 
 -- name: read_changed
 SELECT id, epoch, sign, points, entry_id, rule, member_id, topic_id, reply_id, kudos_id, at, space, language, star,
-    backfill, traceparent
+    backfill, traceparent, (SELECT current FROM epoch) AS current
 FROM changed ORDER BY id LIMIT $1;
 
 -- name: something_changed
@@ -209,10 +211,8 @@ SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1);
 
 -- name: log_changes
 INSERT INTO board_change (fold, board, member_ids)
-SELECT $1, board, member_ids FROM unnest($2::text[], $3::jsonb[]) AS given (board, member_ids) ORDER BY board;
-
--- name: next_fold
-SELECT nextval('fold');
+SELECT (SELECT nextval('fold')), board, member_ids FROM unnest($1::text[], $2::jsonb[]) AS given (board, member_ids)
+ORDER BY board;
 
 -- name: forget_changes
 DELETE FROM board_change WHERE folded_at < now() - interval '5 minutes';

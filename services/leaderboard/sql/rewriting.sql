@@ -23,8 +23,10 @@ UPDATE rule_version SET rewriting = false WHERE rewriting
 RETURNING rule_set, version, nullif(from_at, '-infinity') AS from_at, rules;
 
 -- name: log_swap
-INSERT INTO board_change (fold, board) SELECT $1::bigint, board FROM board WHERE epoch = (SELECT current FROM epoch)
-UNION SELECT $1::bigint, board FROM board WHERE epoch = (SELECT current - 1 FROM epoch);
+INSERT INTO board_change (fold, board)
+SELECT (SELECT nextval('fold')), board FROM (
+    SELECT DISTINCT board FROM board WHERE epoch IN (SELECT current FROM epoch UNION SELECT current - 1 FROM epoch)
+) AS both_writings;
 
 -- name: clear_old
 -- Some rows of writings that nobody reads any more; how many. The boards themselves go last.
