@@ -50,7 +50,8 @@ async def rederive(
     ids = [id for id in ids if not _is_settled(stored[id], groups.get(id, {id}), touched.topics, replies)]
     if not ids:
         return
-    facts, responses, same = await _read(connection, {id: groups[id] for id in ids if id in groups})
+    standing = {id: groups[id] for id in ids if id in groups}
+    facts, responses, same = await _read(connection, standing, touched.aliases)
     policies = await load_policies(connection)
 
     changed: list[State] = []
@@ -102,7 +103,7 @@ async def _groups(connection: Any, named: set[str]) -> dict[str, set[str]]:
 
 
 async def _read(
-    connection: Any, groups: dict[str, set[str]]
+    connection: Any, groups: dict[str, set[str]], aliases: bool
 ) -> tuple[dict[str, list[Any]], dict[str, Response], dict[str, tuple[str, ...]]]:
     """The facts of each group, its first response, and the ids of each member who goes by several, root first."""
     pairs = [(root, member) for root, members in groups.items() for member in members]
@@ -111,8 +112,11 @@ async def _read(
         facts.setdefault(row["root"], []).append(row)
     # Without the survivor nothing of the group counts.
     facts = {root: rows for root, rows in facts.items() if any(row["topic_id"] == root for row in rows)}
-    authors = {row["author_id"] for rows in facts.values() for row in rows}
-    same = {row["id"]: (row["root"], *row["others"]) for row in await connection.fetch(SQL.same_members, list(authors))}
+    same: dict[str, tuple[str, ...]] = {}
+    if aliases:
+        authors = {row["author_id"] for rows in facts.values() for row in rows}
+        found = await connection.fetch(SQL.same_members, list(authors))
+        same = {row["id"]: (row["root"], *row["others"]) for row in found}
     asked: list[tuple[str, str, Any, str]] = []
     for root, rows in facts.items():
         askers = json.dumps(sorted({id for row in rows for id in same.get(row["author_id"], (row["author_id"],))}))
