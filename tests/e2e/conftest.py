@@ -50,13 +50,6 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="package")
-def empty_site() -> Iterator[Site]:
-    """An installation on which nothing ever happened."""
-    with installation() as found:
-        yield found
-
-
-@pytest.fixture(scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium; where there is none, what needs it is skipped."""
     if CHROMIUM is None:

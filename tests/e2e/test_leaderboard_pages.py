@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from tests.e2e.eye import Eye, check
 from tests.e2e.site import Site, ago, asked, event, eventually, fresh, of, replied
@@ -61,15 +61,6 @@ async def test_a_page_is_sound_in_light_and_dark_narrow_and_wide(
 ) -> None:
     given = {key: value.format(space=helped) if isinstance(value, str) else value for key, value in how.items()}
     await eye.look(path.format(space=quote(helped, safe="")), f"leaderboard-{name}", **given)
-
-
-async def test_an_empty_board_says_how_points_are_given(browser: Browser, empty_site: Site) -> None:
-    eye = Eye(browser, empty_site)
-    await eye.look("/leaderboard/", "leaderboard-empty")
-    await eye.look("/leaderboard/seasons", "seasons-empty")
-    async with eye.open("/leaderboard/") as page:
-        await page.get_by_role("main").get_by_role("link", name="How points are given").last.click()
-        await expect(page.get_by_role("row", name="A solution")).to_contain_text("10")
 
 
 async def test_a_board_moves_by_itself_when_points_arrive(eye: Eye, helped: str) -> None:

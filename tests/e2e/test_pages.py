@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Route, expect
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.e2e.eye import Eye, check
 from tests.e2e.site import Site, ago, asked, eventually, fresh, of, replied
@@ -76,23 +76,6 @@ async def test_a_page_is_sound_in_light_and_dark_narrow_and_wide(
     eye: Eye, full: str, name: str, path: str, how: dict[str, object]
 ) -> None:
     await eye.look(path.format(space=quote(full, safe="")), name, **how)
-
-
-@pytest.mark.parametrize("path", ["/", "/topics/", "/topics/?state=breached", "/topics/promise", "/topics/search"])
-async def test_a_page_without_anything_to_show_says_what_to_do(browser: Browser, empty_site: Site, path: str) -> None:
-    eye = Eye(browser, empty_site)
-    name = f"empty{path.replace('/', '-').replace('?', '-')}"
-    await eye.look(path, name)
-    async with eye.open(path) as page:
-        await expect(page.locator("main")).to_contain_text(
-            {
-                "/": "Nobody has asked yet",
-                "/topics/": "Nobody is waiting",
-                "/topics/?state=breached": "Nothing is late",
-                "/topics/promise": "Nobody has asked in this time",
-                "/topics/search": "What are you looking for?",
-            }[path]
-        )
 
 
 async def test_a_part_that_does_not_answer_says_so_in_its_place_and_can_be_tried_again(eye: Eye) -> None:

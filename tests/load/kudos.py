@@ -18,7 +18,7 @@ from tests.load.stage import module, say, stage, stars
 REPLICA_SECONDS = 8.0
 STARTING_SECONDS = 20.0
 LOOK_SECONDS = 0.02
-"""Looks that follow each other faster keep the service, which shares this machine with all the others, from its work."""
+"""Looks that follow each other faster keep the service, which shares the machine with the load, from its work."""
 STEADY, JOINING = "a kudos is on the board", "… while a replica joins and leaves"
 
 
