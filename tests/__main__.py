@@ -10,8 +10,8 @@ import tempfile
 import time
 
 LANES = {
-    "pages and programs": ["tests/e2e"],
-    "everything else": ["tests/chaos", "tests/contract", "tests/integration", "tests/unit"],
+    "what is used": ["tests/e2e", "tests/unit"],
+    "what is broken": ["tests/chaos", "tests/contract", "tests/integration"],
 }
 
 

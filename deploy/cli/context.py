@@ -19,6 +19,18 @@ Data = Annotated[
 ]
 DEFAULT_DATA = Path(".stars")
 
+
+def commands(help: str | None = None) -> typer.Typer:
+    """The command of a file, or, with ``help``, its group of commands."""
+    return typer.Typer(
+        help=help,
+        no_args_is_help=help is not None,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+
+
 console = Console(stderr=True, highlight=False)
 
 

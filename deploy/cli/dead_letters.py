@@ -5,12 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, needed, run, settings_of
 from shared.messaging.dead_letters import DeadLetters
 from shared.postgres.pool import connect
 from shared.settings import Settings
 
-app = typer.Typer(help="Records that a service could not apply: list, show, replay, drop.", no_args_is_help=True)
+app = commands(help="Records that a service could not apply: list, show, replay, drop.")
 
 ServiceName = Annotated[str, typer.Argument(help=f"One of {', '.join(services.NAMES)}.")]
 Ids = Annotated[list[int] | None, typer.Argument(help="Ids from `list`.")]

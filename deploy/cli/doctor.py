@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, run, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, run, settings_of
 from shared.messaging.kafka import KafkaUnavailable, cluster_id
 from shared.postgres.migrations import pending
 from shared.postgres.pool import MINIMUM_VERSION
@@ -21,9 +21,12 @@ from shared.web.sign_in.attempts import SignInFailed
 from shared.web.sign_in.discourse import DiscourseConnect
 from shared.web.sign_in.oidc import OpenIDConnect
 
+app = commands()
+
 LAG_SECONDS = 30
 
 
+@app.command("doctor")
 def doctor(data: Data = DEFAULT_DATA) -> None:
     """Look at everything and say what is well and what is not; exit status 1 when something is not."""
     settings, instance = settings_of(data)

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, needed, run, settings_of
 from deploy.cli.roster import roster
 from deploy.history import (
     Findings,
@@ -27,10 +27,9 @@ from shared.messaging.kafka import KafkaUnavailable, cluster_id, ensure_streams
 from shared.messaging.producer import Producer
 from shared.settings import Settings
 
-app = typer.Typer(
+app = commands(
     help="Bring history in: it builds every view and tells no one. An interrupted import goes on where it was; a "
     "repeated one does no harm.",
-    no_args_is_help=True,
 )
 
 Wait = Annotated[

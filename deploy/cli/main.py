@@ -1,12 +1,44 @@
 """``stars``: everything that an operator does, one command a file."""
 
-import typer
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
 
-from deploy.cli import dead_letters, doctor, history, migrate, rules, run, token, up
-from deploy.services import VERSION
+import typer
+from typer.core import TyperGroup
+
+FILES = {
+    "up": "up",
+    "run": "run",
+    "migrate": "migrate",
+    "import": "history",
+    "token": "token",
+    "dead-letters": "dead_letters",
+    "rules": "rules",
+    "doctor": "doctor",
+}
+
+
+class Commands(TyperGroup):
+    """Imports a command when it is asked for: a service that starts need not wait for what an import needs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, in the order in which an operator meets them."""
+        return [*FILES, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by its name."""
+        if cmd_name not in FILES:
+            return super().get_command(ctx, cmd_name)
+        made: typer.Typer = import_module(f"deploy.cli.{FILES[cmd_name]}").app
+        command = typer.main.get_command(made)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="stars",
+    cls=Commands,
     help="Constellation: run a help forum's super-user programme.\n\n"
     "`stars up` starts everything on this machine. The other commands find a running instance by its data folder "
     "(--data, STARS_DATA), or work on another one by environment (STARS_URL, STARS_KAFKA, STARS_POSTGRES, "
@@ -15,20 +47,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("up")(up.up)
-app.command("run")(run.run_service)
-app.command("migrate")(migrate.migrate)
-app.add_typer(history.app, name="import")
-app.command("token")(token.token)
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(rules.app, name="rules")
-app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def stars() -> None:
+    """Whatever comes before the command."""
 
 
 @app.command("version")
 def show_version() -> None:
     """Print the version."""
-    typer.echo(VERSION)
+    typer.echo(version("constellation"))
 
 
 def main() -> None:

@@ -5,13 +5,16 @@ from typing import Annotated
 import typer
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, needed, run, settings_of
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.postgres import MigrationsError
 from shared.postgres import migrate as migrate_schema
 from shared.settings import Settings
 
+app = commands()
 
+
+@app.command("migrate")
 def migrate(
     service: Annotated[str | None, typer.Argument(help="One service; without it, all of them.")] = None,
     data: Data = DEFAULT_DATA,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from deploy.cli.context import DEFAULT_DATA, Data, console, fail, needed, run, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, needed, run, settings_of
 from services.leaderboard import rewriting
 from services.leaderboard.derive import SQL
 from services.leaderboard.rewriting import Preview, RulesError, read_rules
@@ -23,9 +23,8 @@ FIRST = 10
 
 SERVICE = "leaderboard"
 
-app = typer.Typer(
+app = commands(
     help="Rule sets are files; see CONTRIBUTING. A version holds from its date on, or, by --rewrite, for what was too.",
-    no_args_is_help=True,
 )
 File = Annotated[Path, typer.Argument(help="A rule set in YAML.", exists=True, dir_okay=False)]
 

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, fail, needed, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, fail, needed, settings_of
 from shared.observability import configure_logging, configure_traces, shutdown_traces
 from shared.settings import Settings
 from shared.web import PortTaken, StartFailed, create_process, run, serve
+
+app = commands()
 
 
 class Part(StrEnum):
@@ -19,6 +21,7 @@ class Part(StrEnum):
     worker = "worker"
 
 
+@app.command("run")
 def run_service(
     service: Annotated[str, typer.Argument(help=f"One of {', '.join(services.NAMES)}.")],
     only: Annotated[

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.context import DEFAULT_DATA, Data, fail, read_settings, settings_of
+from deploy.cli.context import DEFAULT_DATA, Data, commands, fail, read_settings, settings_of
 from shared.web import Role, issue_token
 
+app = commands()
 
+
+@app.command("token")
 def token(
     role: Annotated[list[Role], typer.Option(help="member, star, staff or forum; may be given several times.")],
     member: Annotated[str | None, typer.Option(help="The forum's id of the member whom the token is for.")] = None,

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, console, fail, read_settings
+from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, read_settings
 from deploy.demo import Demo, DemoFailed
 from deploy.infrastructure import InfrastructureError, Instance, infrastructure
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
@@ -19,7 +19,10 @@ from shared.postgres import MigrationsError, migrate
 from shared.settings import Settings
 from shared.web import PortTaken, StartFailed, create_process, run, serve
 
+app = commands()
 
+
+@app.command("up")
 def up(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 finds a free one.")] = None,
     data: Data = DEFAULT_DATA,
@@ -69,6 +72,9 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
                 "erasure_key": settings.erasure_key or SecretStr(instance.erasure_key),
             }
         )
+        demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
+        if demo:
+            await demo.open()
         for name in services.NAMES:
             dsn = settings.postgres_of(name) or found.postgres
             if applied := await migrate(dsn, name, services.migrations(name)):
@@ -77,7 +83,6 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
             _say(f"Kafka: {len(created)} streams created")
 
         built = [services.build(name, settings) for name in services.NAMES]
-        demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
 
         async def announce(url: str) -> None:
             settings.listens_at(url)

@@ -142,14 +142,26 @@ class Demo:
         self._file = folder / "demo.json"
         self._story: Story | None = None
 
-    async def fill(self, url: str) -> None:
-        """Bring in all that happened up to now, and return when every service shows it. Raises DemoFailed.
+    async def open(self) -> None:
+        """Find the story that the folder tells, or begin one. Raises DemoFailed where it is one of another seed."""
+        cluster = await cluster_id(self._settings.kafka or "")
+        story = Story.read(self._file)
+        if story is None or story.cluster != cluster:
+            story = Story(self._seed, datetime.now(UTC), cluster)
+            story.write(self._file)
+        if story.seed != self._seed:
+            raise DemoFailed(f"{self._file} tells of the demo with seed {story.seed}; another one needs another --data")
+        self._story = story
 
-        ``url``: where the services answer already.
+    async def fill(self, url: str) -> None:
+        """After ``open``: bring in all that happened up to now, and return when every service shows it.
+
+        Raises DemoFailed. ``url``: where the services answer already.
         """
-        kafka = self._settings.kafka or ""
+        kafka, story = self._settings.kafka or "", self._story
+        if story is None:
+            raise RuntimeError("there is no story yet to fill in")
         try:
-            story = await self._open(kafka)
             world, now = World(story.seed, story.began), datetime.now(UTC)
             producer = Producer(kafka, "constellation-demo")
             await producer.start()
@@ -180,17 +192,6 @@ class Demo:
             answer = await client.post("/applications/api/stars/roster", content=text, headers=headers)
         if answer.status_code != 200:
             raise DemoFailed(f"the demo's Stars were not taken: {answer.status_code} {answer.text[:500]}")
-
-    async def _open(self, kafka: str) -> Story:
-        cluster = await cluster_id(kafka)
-        story = Story.read(self._file)
-        if story is None or story.cluster != cluster:
-            story = Story(self._seed, datetime.now(UTC), cluster)
-            story.write(self._file)
-        if story.seed != self._seed:
-            raise DemoFailed(f"{self._file} tells of the demo with seed {story.seed}; another one needs another --data")
-        self._story = story
-        return story
 
     async def live(self, url: str) -> None:
         """Go on living after ``fill``, until cancelled: what happens is published at ``url`` when it happens."""
