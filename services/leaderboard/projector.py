@@ -25,8 +25,6 @@ SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
 
 BATCH = 20_000
 POLL_SECONDS = 0.1
-PACE_SECONDS = 0.05
-"""From one fold to the next: a fold of one entry costs as much as one of a hundred."""
 FLOOD, REST, LONGEST_REST = 1000, 3.0, 1.5
 """After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
 member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
@@ -109,8 +107,6 @@ class Projector:
             if folded < BATCH:
                 if folded >= FLOOD:
                     await self._rest(min(REST * (now - started), LONGEST_REST))
-                elif folded:
-                    await asyncio.sleep(PACE_SECONDS - (now - started))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
 

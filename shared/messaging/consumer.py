@@ -45,8 +45,6 @@ from shared.postgres import UNAVAILABLE, Pool
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.5
-PACE_SECONDS = 0.03
-"""Small batches follow each other no faster: what comes meanwhile is one transaction instead of several."""
 POISON_WINDOW, POISON_LIMIT = 500, 50
 RETRY_SECONDS = (0.2, 15.0)
 MOST_LINKS = 32
@@ -160,7 +158,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         batch_records: int = 500,
     ) -> None:
         self._service, self._cluster, self._pool, self._outbox, self._apply = service, cluster, pool, outbox, apply
-        self._batch_records = batch_records
         self._streams = [stream.name for stream in streams]
         self._decoders = {stream.name: Decoder(stream) for stream in streams}
         self._state = _State()
@@ -354,8 +351,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             state.busy = False
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
             metrics.BATCH_EVENTS.labels(self._service).observe(len(messages))
-        if len(messages) < self._batch_records / 2:
-            await asyncio.sleep(PACE_SECONDS - (time.perf_counter() - started))
 
     def _ours(self, messages: tuple[Any, ...]) -> list[_Raw]:
         """What lies in partitions that we hold and that are not stopped. A batch holds each partition's in a row."""
