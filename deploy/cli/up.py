@@ -72,15 +72,15 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
                 "erasure_key": settings.erasure_key or SecretStr(instance.erasure_key),
             }
         )
-        demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
-        if demo:
-            await demo.open()
         for name in services.NAMES:
             dsn = settings.postgres_of(name) or found.postgres
             if applied := await migrate(dsn, name, services.migrations(name)):
                 _say(f"{name}: {len(applied)} migrations applied")
         if created := await ensure_streams(found.kafka, settings.partitions, settings.kafka_replication):
             _say(f"Kafka: {len(created)} streams created")
+        demo = None if demo_seed is None else Demo(settings, instance.folder, demo_seed, _say)
+        if demo:
+            await demo.open()
 
         built = [services.build(name, settings) for name in services.NAMES]
 
