@@ -1,6 +1,5 @@
 """From touched facts to what should be true: states, first responses, claims that end, and the events that say so."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,7 +12,7 @@ from shared.contracts import topics as events
 from shared.contracts.catalogue import TOPICS
 from shared.forum import Mark, Touched
 from shared.messaging import Outgoing, Transaction
-from shared.postgres import Queries, arrays, arrays_of, values_of
+from shared.postgres import Queries, arrays, arrays_of, as_json, values_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
@@ -119,7 +118,7 @@ async def _read(
         same = {row["id"]: (row["root"], *row["others"]) for row in found}
     asked: list[tuple[str, str, Any, str]] = []
     for root, rows in facts.items():
-        askers = json.dumps(sorted({id for row in rows for id in same.get(row["author_id"], (row["author_id"],))}))
+        askers = as_json(sorted({id for row in rows for id in same.get(row["author_id"], (row["author_id"],))}))
         since = rules.created_at(rows)
         asked += [(root, member, since, askers) for member in groups[root]]
     best: dict[str, Any] = {}

@@ -21,8 +21,9 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from services.topics.rules import MICROSECOND, microseconds
+from services.topics.rules import MICROSECOND
 from services.topics.statistics import UNANSWERED, Figures, figures
+from shared.contracts.types import EPOCH, microseconds
 from shared.postgres import Pool, Queries
 
 SQL = Queries(Path(__file__).parent / "sql" / "report.sql")
@@ -34,7 +35,6 @@ KEEP_UP_SECONDS = 1.0
 _CHUNK = 20_000
 _NOT_COUNTED = -1
 MOST_BUCKETS = 10_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TooManyBuckets(ValueError):
@@ -105,7 +105,7 @@ class Columns:
         at = (created + response)[response != UNANSWERED]
         if not len(at):
             return 0, None
-        return int(np.count_nonzero(at >= instant)), _EPOCH + timedelta(microseconds=int(at.max()))
+        return int(np.count_nonzero(at >= instant)), EPOCH + timedelta(microseconds=int(at.max()))
 
     def governed(
         self, scope: str, own: set[str], period: Scope, as_of: int
@@ -291,11 +291,11 @@ def _range(created: NDArray[np.int64], scope: Scope) -> tuple[datetime, datetime
         return None
     if scope.since is not None and scope.until is not None and scope.until <= scope.since:
         return None
-    first = scope.since or _EPOCH + timedelta(microseconds=int(created.min()))
+    first = scope.since or EPOCH + timedelta(microseconds=int(created.min()))
     last = (
         scope.until - timedelta(microseconds=1)
         if scope.until is not None
-        else _EPOCH + timedelta(microseconds=int(created.max()))
+        else EPOCH + timedelta(microseconds=int(created.max()))
     )
     return (first, last) if first <= last else None
 

@@ -2,22 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
+
+from shared.contracts.types import EPOCH, microseconds
 
 QUESTION = "question"
 GRACE = timedelta(minutes=15)
 CLAIM_LASTS = timedelta(hours=4)
 CLAIMS_AT_ONCE = 3
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds since 1970."""
-    return (instant - _EPOCH) // MICROSECOND
 
 
 def holds(said: datetime | None, unsaid: datetime | None) -> bool:
@@ -46,7 +42,7 @@ class Policies:
         for version in versions:
             self._by_scope.setdefault(version.scope, []).append(version)
         for found in self._by_scope.values():
-            found.sort(key=lambda one: one.since or _EPOCH)
+            found.sort(key=lambda one: one.since or EPOCH)
 
     def at(self, created_at: datetime, space: str | None, language: str | None) -> Policy:
         """The version in force when a topic was created, for its present space and language."""

@@ -13,6 +13,12 @@ NO_NUL = r"^[^\x00]*$"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def microseconds(instant: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
 def _instant(value: object) -> object:
     """Refuse what RFC 3339 does not call a date-time, such as 1700000000 or "2026-11-22"."""
     if isinstance(value, datetime):

@@ -4,7 +4,6 @@ Nothing is ever added to a counter by an event. A service derives what should be
 touched, and publishes the difference; so order, repetition and corrections at any age cannot matter.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -27,7 +26,7 @@ from shared.forum.registers import (
 )
 from shared.messaging import Batch, DeadLetter, Record
 from shared.messaging.erasure import forget, strings_in
-from shared.postgres import Queries, arrays, arrays_of
+from shared.postgres import Queries, arrays, arrays_of, as_json
 
 SQL = Queries(Path(__file__).parent / "sql" / "fold.sql")
 
@@ -333,7 +332,7 @@ class _Fold:
                 data.name,
                 data.locale,
                 data.time_zone,
-                json.dumps(data.languages),
+                as_json(data.languages),
                 data.joined_at,
             )
             for id, (stamp, data) in self.members.items()
@@ -367,7 +366,7 @@ class _Fold:
         row.appended_at = min(row.appended_at, record.appended_at) if row.appended_at else record.appended_at
         row.backfill = event.backfill if row.backfill is None else row.backfill and event.backfill
         self._set(row, stamp, "title", data.title)
-        self._set(row, stamp, "tags", json.dumps(data.tags))
+        self._set(row, stamp, "tags", as_json(data.tags))
         self._set(row, stamp, "language", data.language)
         self._set(row, stamp, "kind", data.kind)
         self._set(row, stamp, "space", data.space)
@@ -378,7 +377,7 @@ class _Fold:
             if name in data.model_fields_set:
                 self._set(row, stamp, name, getattr(data, name))
         if "tags" in data.model_fields_set:
-            self._set(row, stamp, "tags", None if data.tags is None else json.dumps(data.tags))
+            self._set(row, stamp, "tags", None if data.tags is None else as_json(data.tags))
 
     def topic_moved(self, event: forum.TopicMoved, record: Record) -> None:
         self._set(self._topic(event.data.topic_id), stamp_of(event), "space", event.data.space)

@@ -5,13 +5,12 @@ opposites (deleted and restored) are two instants, of each the latest.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from shared.contracts.envelope import Event
+from shared.contracts.types import microseconds
 
 NEVER = ""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def stamp_of(event: Event) -> str:
@@ -20,7 +19,7 @@ def stamp_of(event: Event) -> str:
     Python compares strings by code point, which is the order of their UTF-8 bytes: what is sorted here is in the order
     in which PostgreSQL locks and compares.
     """
-    return f"{(event.time - _EPOCH) // _MICROSECOND:016d}{event.source}\x01{event.id}"
+    return f"{microseconds(event.time):016d}{event.source}\x01{event.id}"
 
 
 def latest(one: datetime | None, other: datetime) -> datetime:

@@ -357,12 +357,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         found: list[_Raw] = []
         at = TopicPartition("", -1)
         partition: _Partition | None = None
+        timestamp, appended_at = -1, datetime.fromtimestamp(0, UTC)
         for message in messages:
             if message.partition != at.partition or message.topic != at.topic:
                 at = TopicPartition(message.topic, message.partition)
                 partition = self._state.partitions.get(at)
             if partition is not None and not partition.stopped:
-                appended_at = datetime.fromtimestamp(message.timestamp / 1000, UTC)
+                if message.timestamp != timestamp:  # all that Kafka took in together have the same
+                    timestamp = message.timestamp
+                    appended_at = datetime.fromtimestamp(timestamp / 1000, UTC)
                 found.append(_Raw(at, message.offset, message, appended_at))
         return found
 

@@ -2,7 +2,7 @@
 
 from shared.postgres.migrations import Migrations, MigrationsError, migrate
 from shared.postgres.pool import UNAVAILABLE, Pool, connect, create_pool
-from shared.postgres.queries import Queries, arrays, arrays_of, values_of
+from shared.postgres.queries import Queries, arrays, arrays_of, as_json, values_of
 
 __all__ = [
     "UNAVAILABLE",
@@ -12,6 +12,7 @@ __all__ = [
     "Queries",
     "arrays",
     "arrays_of",
+    "as_json",
     "connect",
     "create_pool",
     "migrate",

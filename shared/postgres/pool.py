@@ -4,6 +4,8 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from shared.postgres.codecs import set_array_codecs
+
 Pool: TypeAlias = asyncpg.Pool
 Connection: TypeAlias = asyncpg.Connection
 
@@ -42,6 +44,7 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
     so that PostgreSQL may be away when a process starts. Call it inside a running event loop."""
 
     async def prepare(connection: Any) -> None:
+        set_array_codecs(connection)
         await _become(connection, service)
 
     async def leave(connection: Any) -> None:
@@ -63,6 +66,7 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
 async def connect(dsn: str, service: str) -> Connection:
     """One connection outside the pool, for what is held long: an advisory lock, a listener."""
     connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(service), timeout=10)
+    set_array_codecs(connection)
     await _become(connection, service)
     return connection
 

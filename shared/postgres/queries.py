@@ -7,6 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
@@ -44,3 +46,8 @@ def values_of(made: type) -> Callable[[Any], tuple[Any, ...]]:
     """What reads all fields of a dataclass, in their order."""
     read: Callable[[Any], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(made)))
     return read
+
+
+def as_json(value: Any) -> str:
+    """A value for a column of JSON, in a tenth of the time that ``json.dumps`` takes."""
+    return to_json(value).decode()

@@ -47,7 +47,7 @@ from typing import Any, Literal
 
 from services.topics.discourse.categories import Categories, Place
 from shared.contracts.codec import MAX_AHEAD
-from shared.contracts.types import EPOCH
+from shared.contracts.types import EPOCH, microseconds
 from shared.discourse import Discourse
 
 REGULAR, MODERATOR_ACTION, SMALL_ACTION, WHISPER = 1, 2, 3, 4
@@ -144,12 +144,6 @@ def _tags(of: dict[str, Any]) -> list[str]:
         if name and name not in found:
             found.append(name)
     return found[:100]
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since 1970."""
-    delta = at - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 def digest(*parts: Any) -> str:
@@ -249,7 +243,7 @@ class Post:
     @property
     def state(self) -> str:
         """Its version and last change, as ids hold them."""
-        return f"{self.version}.{micros(self.updated_at)}"
+        return f"{self.version}.{microseconds(self.updated_at)}"
 
     def why_no_reply(self) -> str | None:
         """Why this post is no reply; None when it is one."""
@@ -374,7 +368,7 @@ class Instance(Discourse):
 
     def reply_moved(self, number: int, topic: int, before: int, at: datetime) -> Envelope:
         """To another topic."""
-        what = f"moved:{before}:{topic}:{micros(at)}"
+        what = f"moved:{before}:{topic}:{microseconds(at)}"
         return self._of_post("reply-moved", number, topic, what, at, from_topic_id=self.topic(before))
 
     def solution(
@@ -391,7 +385,7 @@ class Instance(Discourse):
         data = {"topic_id": topic_id, "kudos_id": id, "giver_id": self.user(giver)}
         if number != 1:
             data["reply_id"] = self.post(post)
-        what = "given" if type == "kudos-given" else f"revoked:{micros(at)}"
+        what = "given" if type == "kudos-given" else f"revoked:{microseconds(at)}"
         return self._event(type, f"{id}:{what}", at, f"topic/{topic_id}", data, backfill)
 
     def member(self, type: str, user: dict[str, Any], at: datetime, received_at: datetime) -> Envelope:

@@ -52,11 +52,10 @@ from services.topics.discourse.mapping import (
     Topic,
     Unreadable,
     digest,
-    micros,
     not_ahead,
     whole,
 )
-from shared.contracts.types import EPOCH
+from shared.contracts.types import EPOCH, microseconds
 from shared.postgres import Queries
 from shared.web import Problem
 
@@ -324,7 +323,7 @@ async def poll_once(
         log.warning("what the last poll of the Discourse left cannot be read: everything is looked at anew")
         seen = PollState()
     started = now()
-    if seen.not_before is not None and micros(started) < seen.not_before:
+    if seen.not_before is not None and microseconds(started) < seen.not_before:
         return state
     guest = _Guest(client, now, sleep)
     visitor = _Poll(guest, Instance(str(client.base_url)), seen, categories, publish, now)
@@ -336,7 +335,7 @@ async def poll_once(
     if guest.stopped is not None and guest.stopped.failed:
         seen.failures += 1
         wait = guest.stopped.wait or min(timedelta(seconds=60) * 2 ** min(seen.failures - 1, 6), timedelta(hours=1))
-        seen.not_before = micros(now() + wait)
+        seen.not_before = microseconds(now() + wait)
     else:
         seen.failures = 0
     return seen.model_dump(mode="json", exclude_defaults=True)
@@ -374,12 +373,12 @@ class _Poll:
             except _Odd as odd:
                 log.warning("topic %d of the Discourse cannot be read: %s", number, odd)
                 kept = self.state.topics[number]
-                kept.tried, kept.done, kept.more = micros(visit.at), kept.row, False
-                kept.again = None if kept.again is None else micros(visit.at + timedelta(hours=1))
+                kept.tried, kept.done, kept.more = microseconds(visit.at), kept.row, False
+                kept.again = None if kept.again is None else microseconds(visit.at + timedelta(hours=1))
                 continue
             except _Stop:
                 kept = self.state.topics[number]
-                kept.tried, kept.failed = micros(visit.at), kept.failed + 1
+                kept.tried, kept.failed = microseconds(visit.at), kept.failed + 1
                 self._bear()
                 continue
             if not await self._say(number, visit.envelopes):
@@ -464,7 +463,7 @@ class _Poll:
                     self.home.pop(post, None)
 
     def _next_visits(self) -> list[int]:
-        now = micros(self.now())
+        now = microseconds(self.now())
         topics = self.state.topics
         changed = [id for id, topic in topics.items() if topic.row != topic.done]
         changed.sort(key=lambda id: topics[id].bumped, reverse=True)
@@ -510,10 +509,10 @@ class _Visit:
     async def look(self) -> None:
         """Compare the topic with how it was. Raises _Odd; a _Stop only before anything was read."""
         topic = self.topic
-        settling = topic.again is not None and topic.again <= micros(self.at)
+        settling = topic.again is not None and topic.again <= microseconds(self.at)
         fresh = settling or topic.more or topic.gone or not topic.told
         answer = await self.poll.guest.get(f"/t/{self.number}.json", etag=None if fresh else topic.etag)
-        topic.seen = topic.tried = micros(self.at)
+        topic.seen = topic.tried = microseconds(self.at)
         topic.done, topic.more = topic.row, False
         if answer.status == 304:
             return
@@ -539,11 +538,11 @@ class _Visit:
         await self._replies(stream, posts, settling)
         self._solution(answer.body, shown)
         if settling:
-            topic.again = micros(self.at + SETTLED) if topic.later else None
+            topic.again = microseconds(self.at + SETTLED) if topic.later else None
             topic.later = False
         elif changed or any(not envelope.get("backfill") for envelope in self.envelopes):
             topic.later = topic.again is not None
-            topic.again = topic.again or micros(self.at + SETTLED)
+            topic.again = topic.again or microseconds(self.at + SETTLED)
         if topic.more:
             topic.etag = None
 
@@ -646,7 +645,7 @@ class _Visit:
                 number=post.number,
                 author=post.author,
                 state=post.state,
-                created=micros(post.created_at),
+                created=microseconds(post.created_at),
                 reply=is_reply,
             )
             if is_reply:
@@ -657,7 +656,7 @@ class _Visit:
         elif is_reply:
             self._seen_again(post, seen, settling)
         seen.number, seen.author, seen.state, seen.reply = post.number, post.author, post.state, is_reply
-        seen.gone, seen.seen = post.gone, micros(self.at)
+        seen.gone, seen.seen = post.gone, microseconds(self.at)
         self.topic.posts[post.id] = seen
         if is_reply and not post.gone:
             await self._likes(post, of, seen)
