@@ -31,7 +31,7 @@ class Stream:
 
     def key_field(self, event_type: str) -> str:
         """The field of ``data`` that keys an event of this type."""
-        return dict(self.key_of_type).get(event_type, self.key)
+        return next((key for name, key in self.key_of_type if name == event_type), self.key)
 
     def config(self) -> dict[str, str]:
         """The Kafka topic's configuration. A day bounds how long compaction may wait to wipe a value."""

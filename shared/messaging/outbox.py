@@ -20,7 +20,7 @@ from shared.postgres import Pool, Queries, arrays
 SQL = Queries(Path(__file__).parent / "sql" / "messaging.sql")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A fact to be published. ``time`` is when it happened; id and sequence are given when it is written.
 

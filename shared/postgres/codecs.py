@@ -112,6 +112,7 @@ def _instant(data: bytes) -> datetime:
 
 _CODECS: dict[str, tuple[int, Encoder, Decoder]] = {
     "text": (1009, _variable(25, str.encode), _decoder(bytes.decode)),
+    "bytea": (1001, _variable(17, b"".__add__), _decoder(bytes)),
     "jsonb": (3807, _variable(3802, lambda text: b"\1" + text.encode()), _decoder(lambda data: data[1:].decode())),
     "bool": (1000, _booleans, _decoder(lambda data: data != b"\0")),
     "int4": (1007, _fixed(23, 4, "i"), _decoder(lambda data: _INT.unpack(data)[0])),

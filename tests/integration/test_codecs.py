@@ -14,6 +14,7 @@ from shared.postgres.codecs import _CODECS, set_array_codecs
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.just("é" * 2000)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "text": TEXT,
+    "bytea": st.binary(max_size=20) | st.just(b"\0" * 2000),
     "jsonb": st.sampled_from(["null", "[]", '["a", "é"]', '{"a": 1}', '"' + "x" * 1500 + '"']),
     "bool": st.booleans(),
     "int4": st.integers(-(2**31), 2**31 - 1),
@@ -54,6 +55,8 @@ WRONG: list[tuple[str, Any]] = [
     ("text", ["\ud800"]),
     ("text", {"a"}),
     ("text", [["a"]]),
+    ("bytea", ["a"]),
+    ("bytea", [3]),
     ("jsonb", ["{"]),
     ("bool", ["yes", "no"]),
     ("int4", [2**31]),
