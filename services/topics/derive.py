@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ from services.topics.rules import Policies, Policy, Response, State
 from shared.contracts import topics as events
 from shared.contracts.catalogue import TOPICS
 from shared.forum import Mark, Touched
-from shared.messaging import Outgoing, Transaction
+from shared.messaging import Outgoing, Overtaken, Transaction
 from shared.postgres import Queries, arrays, arrays_of, as_json, values_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
 _values = values_of(State)
+_BLANK = asdict(State(""))
+"""What is stored of a topic of which nothing is."""
 
 
 async def load_policies(connection: Any) -> Policies:
@@ -44,8 +48,9 @@ async def rederive(
     groups = await _groups(connection, named) if touched.aliases else {id: {id} for id in named}
     # Merged-away topics are derived too: to nothing.
     ids = sorted(named | groups.keys())
-    await connection.execute(SQL.ensure_states, ids)
     stored = {row["topic_id"]: row for row in await connection.fetch(SQL.lock_states, ids)}
+    fresh = [id for id in ids if id not in stored]
+    stored |= {id: _BLANK | {"topic_id": id} for id in fresh}
     ids = [id for id in ids if not _is_settled(stored[id], groups.get(id, {id}), touched.topics, replies)]
     if not ids:
         return
@@ -71,8 +76,11 @@ async def rederive(
     if gone:
         rows = await connection.fetch(SQL.open_claims_of_topics, gone)
         ending |= {row["claim_id"]: "topic-merged" for row in rows}
-    if changed:
-        await connection.execute(SQL.write_states, *arrays_of(changed))
+    # One that is to stay blank is written all the same: it is what the next one to derive it will lock.
+    blank = [State(id) for id in set(fresh) - {state.topic_id for state in changed}]
+    written = sorted(changed + blank, key=attrgetter("topic_id"))
+    if written and await connection.fetchval(SQL.write_states, *arrays_of(written)) != len(fresh):
+        raise Overtaken("another transaction was the first to write a topic's state")
     if ending:
         await end_claims(transaction, ending)
 

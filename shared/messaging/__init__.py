@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.messaging.consumer import Batch, DeadLetter, Record
+from shared.messaging.consumer import Batch, DeadLetter, Overtaken, Record
 from shared.messaging.kafka import KafkaUnavailable
 from shared.messaging.outbox import Outbox, Outgoing, Transaction, caught_up_at
 from shared.messaging.runtime import Messaging
@@ -18,6 +18,7 @@ __all__ = [
     "Messaging",
     "Outbox",
     "Outgoing",
+    "Overtaken",
     "Record",
     "Transaction",
     "caught_up_at",

@@ -64,6 +64,10 @@ TRANSIENT = (*UNAVAILABLE, KafkaError, asyncpg.PostgresError)
 """While Kafka or PostgreSQL is away, or gives way to somebody else."""
 
 
+class Overtaken(Exception):
+    """What a batch was about to write for the first time, another transaction has: tried again, it sees that."""
+
+
 @dataclass(slots=True)
 class Record:
     """An event with where and when Kafka took it in."""

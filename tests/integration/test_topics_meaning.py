@@ -1,5 +1,6 @@
 """The topics engine against the oracle, which knows nothing of it: handwritten cases and generated histories."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,9 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.topics import app as topics_app
+from shared.messaging import Overtaken
+from shared.postgres import connect, migrate
 from tests.integration.engine import Engine
 from tests.oracle import histories
 from tests.oracle.cases import CASES, ERASURE_KEY, Case
+from tests.oracle.envelopes import at, envelope
 from tests.oracle.figures import mismatches
 from tests.oracle.forum import Forum
 
@@ -86,3 +91,38 @@ async def test_any_order_repetition_and_split_gives_what_the_oracle_says(
             found = await engine.rows()
             assert rows is None or found == rows
             rows = found
+
+
+async def test_of_two_that_name_a_topic_first_the_later_is_tried_again_and_sees_the_other(database: str) -> None:
+    await migrate(database, "first", topics_app.MIGRATIONS)
+    one, other = await connect(database, "first"), await connect(database, "first")
+    try:
+        early, late = Engine(one, ERASURE_KEY), Engine(other, ERASURE_KEY)
+
+        def reply(id: str, hours: float) -> dict[str, Any]:
+            data = {
+                "topic_id": "t",
+                "reply_id": id,
+                "author_id": "ben",
+                "author_kind": "member",
+                "visibility": "public",
+            }
+            return envelope("reply-posted", at(hours), data | {"visibility": "public"}, id_=id)
+
+        begun = one.transaction()
+        await begun.start()
+        await early.apply([reply("r1", 1)])
+        overtaken = asyncio.create_task(late.apply([reply("r2", 2)]))
+        await asyncio.sleep(0.3)
+        assert not overtaken.done()
+        await begun.commit()
+        with pytest.raises(Overtaken):
+            await overtaken
+        assert await other.fetchval("SELECT count(*) FROM reply WHERE reply_id = 'r2'") == 0
+        await late.apply([reply("r2", 2)])
+        asked = {"topic_id": "t", "author_id": "ada", "author_kind": "member", "title": "?", "space": "s", "tags": []}
+        await late.apply([envelope("topic-created", at(0), asked | {"language": "en", "kind": "question"}, id_="q")])
+        assert (await early.standing())["t"]["reply_id"] == "r1"
+    finally:
+        await one.close()
+        await other.close()

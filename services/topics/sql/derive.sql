@@ -1,7 +1,3 @@
--- name: ensure_states
-INSERT INTO topic_state (topic_id) SELECT topic_id FROM unnest($1::text[]) AS given (topic_id) ORDER BY topic_id
-ON CONFLICT DO NOTHING;
-
 -- name: lock_states
 SELECT topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
     target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at, backfill,
@@ -58,8 +54,9 @@ LEFT JOIN LATERAL (
 SELECT scope, nullif(from_at, '-infinity') AS from_at, target_seconds, objective FROM policy ORDER BY scope, from_at;
 
 -- name: write_states
--- The rows are there (ensure_states) and locked. An upsert all the same: it finds each row by its key whatever the
--- planner believes of the table's size, and a join does not.
+-- Rows that are there are locked. An upsert all the same: it finds each row by its key whatever the planner believes of
+-- the table's size, and a join does not. Returns how many were not there.
+WITH written AS (
 INSERT INTO topic_state AS s (
     topic_id, known, visible, closed, kind, space, language, title, tags, url, author_id, created_at, created_us,
     target_us, due_at, response_reply_id, responder_id, responder_kind, response_at, response_us, appended_at,
@@ -78,7 +75,10 @@ ON CONFLICT (topic_id) DO UPDATE SET
     response_reply_id = excluded.response_reply_id, responder_id = excluded.responder_id,
     responder_kind = excluded.responder_kind, response_at = excluded.response_at, response_us = excluded.response_us,
     appended_at = excluded.appended_at, backfill = excluded.backfill, next_at = excluded.next_at,
-    changed = pg_current_xact_id();
+    changed = pg_current_xact_id()
+RETURNING old.topic_id AS found
+)
+SELECT count(*) FILTER (WHERE found IS NULL) FROM written;
 
 -- name: end_claims
 UPDATE claim SET ended_at = now(), why = given.why
