@@ -59,8 +59,7 @@ class Projector:
             return 0
         async with self._outbox.transaction_on(connection) as transaction:
             # Nobody is erased or merged meanwhile.
-            await connection.execute(FACTS_SQL.share_lock)
-            await connection.fetchrow(FACTS_SQL.plan_for_batches)
+            await connection.fetchrow(FACTS_SQL.begin_batch, False)
             return await self._fold(transaction)
 
     async def _fold(self, transaction: Transaction) -> int:

@@ -201,7 +201,6 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
         root_of = {id: root for root, ids in group.items() for id in ids}
         ids = sorted(root_of)
         if lock:
-            await connection.execute(SQL.ensure_locks, ids)
             await connection.execute(SQL.lock_topics, ids)
         whole = {root_of[id] for id in touched.topics}
         whole_ids = [id for root in whole for id in group[root]]

@@ -102,7 +102,7 @@ async def preview(pool: Pool, rules: RuleSet, progress: Callable[[int, int], Non
     found = Preview()
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
-        await connection.fetchrow(FACTS.plan_for_batches)
+        await connection.execute("SELECT plan_by_key()")
         epochs = await load_epochs(connection)
         present = epochs.current.book
         coming = RuleBook([*(one for one in present.versions if one.version != rules.version), rules])
@@ -223,8 +223,7 @@ class Rewriter:
 
     async def _write_more(self, connection: Any) -> bool:
         async with connection.transaction():
-            await connection.execute(FACTS.share_lock)
-            await connection.fetchrow(FACTS.plan_for_batches)
+            await connection.fetchrow(FACTS.begin_batch, False)
             walked = await connection.fetchval("SELECT walked FROM epoch")
             ids = [row["topic_id"] for row in await connection.fetch(SQL.next_topics, walked, TOPICS_AT_ONCE)]
             if not ids:

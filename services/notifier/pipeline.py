@@ -163,8 +163,7 @@ class Pipeline:
         looked at, and those to send."""
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
-            await connection.execute(FACTS_SQL.share_lock)
-            await connection.execute(FACTS_SQL.plan_for_batches)
+            await connection.fetchrow(FACTS_SQL.begin_batch, False)
             rows = await connection.fetch(CLAIM, channel, list(priorities), limit)
             if not rows:
                 return 0, []

@@ -66,8 +66,7 @@ class Timers:
         """Work off one page of one job. False where none is due."""
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
-            await connection.execute(FACTS_SQL.share_lock)
-            await connection.execute(FACTS_SQL.plan_for_batches)
+            await connection.fetchrow(FACTS_SQL.begin_batch, False)
             job = await connection.fetchrow(SQL.take_job)
             if job is None:
                 return False

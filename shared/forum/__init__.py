@@ -9,7 +9,8 @@ from shared.postgres import Migrations
 
 def migrations(*kinds: str) -> Migrations:
     """The tables of the kinds of facts that a service keeps: members, topics, kudos, stars, responses."""
-    return Migrations("forum", tuple(Path(__file__).parent / "migrations" / f"{kind}.sql" for kind in kinds))
+    folder = Path(__file__).parent / "migrations"
+    return Migrations("forum", tuple(folder / f"{name}.sql" for name in (*kinds, "batches")))
 
 
 __all__ = ["Facts", "Mark", "Touched", "migrations", "roots", "stand_in"]

@@ -97,8 +97,7 @@ class Facts:
         """
         connection = batch.transaction.connection
         alone = any(record.event.type in _ALONE for record in batch.records)
-        await connection.fetchrow(SQL.exclusive_lock if alone else SQL.share_lock)
-        before = await connection.fetchrow(SQL.plan_for_batches)
+        before = await connection.fetchrow(SQL.begin_batch, alone)
         fold = _Fold(await self._erasures(connection, batch.records, before["somebody_was_erased"]))
         fold.touched.aliases = alone or before["something_was_merged"]
         if before["somebody_was_erased"] or fold.erased_now:

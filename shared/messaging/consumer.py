@@ -7,12 +7,15 @@ Kafka gets a copy, for lag and autoscaling only.
 The order of things, for each batch that FastStream hands over:
 
 1. decode each record by itself; what is no event becomes a dead letter, an unknown type is counted and skipped;
-2. lock the fence rows of the batch's partitions, in order, and drop what lies below them;
+2. lock and advance the fence rows of the batch's partitions, in order, and drop what lies below them;
 3. let the service apply the rest, and write its outgoing events to the outbox;
-4. advance the fence; commit.
+4. commit.
 
 A transient error rolls back, pauses every partition and fetches the same records again after a pause, while polling
 goes on. An error that the data cause halves the batch until the guilty record is alone, and makes it a dead letter.
+
+Batches are applied one after the other. Where more wait than fit into one, the next is fetched and decoded while
+PostgreSQL works on the one before; it is applied only if that one was.
 """
 
 import asyncio
@@ -22,11 +25,11 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -43,8 +46,12 @@ from shared.observability import SpanKind, metrics, span
 from shared.postgres import UNAVAILABLE, Pool
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 BEAT_SECONDS = 0.5
+DECODED_AT_ONCE = 25
+"""Records, before the batch that is being applied may go on."""
+
 POISON_WINDOW, POISON_LIMIT = 500, 50
 RETRY_SECONDS = (0.2, 15.0)
 MOST_LINKS = 32
@@ -138,7 +145,12 @@ class _State:
     joined: bool = False
     outside_since: float = field(default_factory=time.monotonic)
     ever_joined: bool = False
-    busy: bool = False
+    in_hand: int = 0
+    """Batches that were fetched and are not through yet: Kafka's position runs ahead of what is applied."""
+
+    rewound: int = 0
+    """How often fetching has gone back to what is applied."""
+
     failures: int = 0
     last_error: str = ""
     poisoned: bool = False
@@ -166,8 +178,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._decoders = {stream.name: Decoder(stream) for stream in streams}
         self._state = _State()
         self._recent: deque[bool] = deque(maxlen=POISON_WINDOW)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._batch_records = batch_records
+        self._underway: asyncio.Task[bool] | None = None
         self._subscriber = broker.subscriber(
             *self._streams,
             batch=True,
@@ -325,36 +339,65 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if going:
             self._kafka.resume(*going)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- batches ------------------------------------------------------------------------------------------------
 
     async def _handle(self, messages: tuple[Any, ...]) -> None:
         """One batch from FastStream. Must not raise: FastStream would go on after it."""
         state = self._state
-        # No await lies between the fetch and this line, so `busy` covers every moment in which Kafka's position
-        # runs ahead of what is applied.
-        state.busy = True
-        generation = state.generation
-        started = time.perf_counter()
+        # No await lies between the fetch and this line, so that it is counted from the first moment.
+        state.in_hand += 1
+        generation, begun = state.generation, False
         try:
             raws = self._ours(messages)
-            if not raws or state.poisoned:
-                return
-            self._decode(raws)
-            with self._span(raws):
-                await self._apply_or_halve(raws, generation)
-            state.failures = 0
+            await self._decode(raws)
+            if not await self._through():
+                # What came before this was not applied, so this must be fetched again, after that.
+                self._rewind(generation)
+            elif raws and not state.poisoned and not self._closing and generation == state.generation:
+                self._underway, begun = self._spawn(self._apply_batch(raws, generation)), True
         except Exception as error:
             self._failed(error)
             self._again_later(generation)
         finally:
-            state.busy = False
+            if not begun:
+                state.in_hand -= 1
+        if len(messages) < self._batch_records:
+            # No more waits: what comes while this is applied shall be one batch.
+            await self._through()
+        else:
+            await asyncio.sleep(0)  # it begins, before the next one is fetched
+
+    async def _through(self) -> bool:
+        """Wait until nothing is underway; whether what was has been applied, and fetching may go on behind it."""
+        batch, self._underway = self._underway, None
+        if batch is None:
+            return True
+        await asyncio.wait([batch])
+        return not batch.cancelled() and batch.result()
+
+    async def _apply_batch(self, raws: list[_Raw], generation: int) -> bool:
+        """Apply what is decoded; never raises. Whether it was, and nothing before it must be fetched again."""
+        state, rewound = self._state, self._state.rewound
+        started = time.perf_counter()
+        try:
+            with self._span(raws):
+                await self._apply_or_halve(raws, generation)
+            state.failures = 0
+            return rewound == state.rewound
+        except Exception as error:
+            self._failed(error)
+            self._again_later(generation)
+            return False
+        finally:
+            state.in_hand -= 1
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
-            metrics.BATCH_EVENTS.labels(self._service).observe(len(messages))
+            metrics.BATCH_EVENTS.labels(self._service).observe(len(raws))
 
     def _ours(self, messages: tuple[Any, ...]) -> list[_Raw]:
         """What lies in partitions that we hold and that are not stopped. A batch holds each partition's in a row."""
@@ -386,8 +429,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             links=links,
         )
 
-    def _decode(self, raws: list[_Raw]) -> None:
-        for raw in raws:
+    async def _decode(self, raws: list[_Raw]) -> None:
+        for n, raw in enumerate(raws, 1):
+            if n % DECODED_AT_ONCE == 0 and self._underway and not self._underway.done():
+                await asyncio.sleep(0)
             value = raw.message.value
             if value is None:
                 raw.unknown = True  # a tombstone: nothing to read, and nothing wrong
@@ -409,9 +454,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._apply_once(raws, generation)
         except DATA_ERRORS as error:
             if len(raws) > 1:
-                middle = len(raws) // 2
+                middle, rewound = len(raws) // 2, self._state.rewound
                 await self._apply_or_halve(raws[:middle], generation)
-                await self._apply_or_halve(raws[middle:], generation)
+                if rewound == self._state.rewound:
+                    await self._apply_or_halve(raws[middle:], generation)
                 return
             log.warning(
                 "a record cannot be applied, it goes to the dead letters",
@@ -423,7 +469,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._apply_once(raws, generation)
 
     async def _apply_once(self, raws: list[_Raw], generation: int) -> None:
-        """One transaction: fence, work, outbox, offsets."""
+        """One transaction: fence, work, outbox."""
         state = self._state
         ends: dict[TopicPartition, int] = {}
         for raw in raws:
@@ -431,11 +477,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         counts: dict[tuple[str, str, str], int] = {}
         async with self._pool.acquire() as connection:
             async with connection.transaction():
+                fetched_from = {at: self._fetched_from(at, generation) for at in ends}
+                columns = (*_columns(ends), list(fetched_from.values()), list(ends.values()))
                 stored = {
                     TopicPartition(row["stream"], row["partition"]): row["next_offset"]
-                    for row in await connection.fetch(SQL.lock_offsets, self._cluster, *_columns(ends))
+                    for row in await connection.fetch(SQL.take_offsets, self._cluster, *columns)
                 }
-                behind = {at for at in ends if at not in stored or self._fetched_from(at, generation) > stored[at]}
+                behind = {at for at in ends if at not in stored or fetched_from[at] > stored[at]}
                 records: list[Record] = []
                 dead: list[DeadLetter] = []
                 for raw in raws:
@@ -461,11 +509,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
                 if await transaction.write_outbox():
                     transaction.after_commit(self._outbox.written.set)
-                forward = {at: end for at, end in ends.items() if at not in behind and end > stored[at]}
-                if forward:
-                    await connection.execute(
-                        SQL.advance_offsets, self._cluster, *_columns(forward), list(forward.values())
-                    )
         transaction.committed()
         for (stream, name, outcome), n in counts.items():
             metrics.CONSUMED_EVENTS.labels(self._service, stream, name, outcome).inc(n)
@@ -488,6 +531,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         partition = self._state.partitions.get(at)
         if row is not None and partition is not None:
             partition.position = row["next_offset"]
+            self._state.rewound += 1
             self._kafka.seek(at, partition.position)
 
     def _watch_for_poison(self, good: int, bad: int) -> None:
@@ -513,12 +557,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Fetch the same records again after a pause. Polling goes on meanwhile, so the group keeps us."""
         if generation != self._state.generation:
             return
-        held = self._kafka.assignment()
-        for at, partition in self._state.partitions.items():
-            if at in held:
-                self._kafka.pause(at)
-                if not partition.stopped:
-                    self._kafka.seek(at, partition.position)
+        self._kafka.pause(*(at for at in self._state.partitions if at in self._kafka.assignment()))
+        self._rewind(generation)
 
         async def resume() -> None:
             await asyncio.sleep(self._pause_seconds())
@@ -526,6 +566,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._resume()
 
         self._spawn(resume())
+
+    def _rewind(self, generation: int) -> None:
+        """Fetch from what is applied, in every partition that we hold. After a rebalance that is done already."""
+        if generation != self._state.generation:
+            return
+        self._state.rewound += 1
+        held = self._kafka.assignment()
+        for at, partition in self._state.partitions.items():
+            if at in held and not partition.stopped:
+                self._kafka.seek(at, partition.position)
 
     # --- heartbeat ----------------------------------------------------------------------------------------------
 
@@ -545,10 +595,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = await kafka.end_offsets(held)
         state.last_word = time.monotonic()
         positions: dict[TopicPartition, int] = {}
-        if not state.busy and state.failures == 0 and not state.poisoned:
+        if not state.in_hand and state.failures == 0 and not state.poisoned:
             for at in held:
                 positions[at] = await kafka.position(at)
-                if state.busy or generation != state.generation:
+                if state.in_hand or generation != state.generation:
                     positions = {}
                     break
         rows = await self._pool.fetch(

@@ -19,9 +19,6 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CONSUMERS = 2
-"""Members of its consumer group that a process is: while one waits for PostgreSQL, another decodes and decides."""
-
 JOIN_SECONDS = 2
 STOP_SECONDS = 12
 STUCK_SECONDS = 45.0
@@ -42,7 +39,7 @@ class Messaging:
         self._service, self._settings, self._pool, self._outbox = service, settings, pool, outbox
         self._bootstrap, self._dsn = settings.kafka, dsn
         self._producer: Producer | None = None
-        self._consumers: list[Consumer] = []
+        self._consumer: Consumer | None = None
         self._relay: Relay | None = None
         self._why_not_started = "not connected to Kafka yet"
         self.cluster: str | None = None
@@ -65,8 +62,8 @@ class Messaging:
         broker, producer = await self._start(streams, apply)
         try:
             async with asyncio.TaskGroup() as group:
-                for consumer in self._consumers:
-                    group.create_task(consumer.run())
+                if self._consumer:
+                    group.create_task(self._consumer.run())
                 if self._relay:
                     group.create_task(self._relay.run())
                 group.create_task(self._watch(producer))
@@ -77,11 +74,11 @@ class Messaging:
 
     async def _leave(self, broker: KafkaBroker, producer: Producer) -> None:
         """Stop; but whoever is about to join the group cannot leave it yet, and the others would wait for it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(JOIN_SECONDS):
-                while not all(consumer.joined for consumer in self._consumers if consumer.started):
-                    await asyncio.sleep(0.05)
-        for consumer in self._consumers:
+        if consumer := self._consumer:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(JOIN_SECONDS):
+                    while consumer.started and not consumer.joined:
+                        await asyncio.sleep(0.05)
             await consumer.close()
         await _stop(broker, producer)
 
@@ -93,7 +90,7 @@ class Messaging:
         """
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            silent = max([producer.silent_for(), *(consumer.silent_for() for consumer in self._consumers)])
+            silent = max(producer.silent_for(), self._consumer.silent_for() if self._consumer else 0)
             if silent > STUCK_SECONDS and await self._answers():
                 raise Stuck(f"Kafka answers, but for {silent:.0f} s not us")
 
@@ -113,19 +110,16 @@ class Messaging:
                 await ensure_streams(self._bootstrap, self._settings.partitions, self._settings.kafka_replication)
                 self.cluster = await cluster_id(self._bootstrap)
                 if apply:
-                    self._consumers = [
-                        Consumer(
-                            self._service,
-                            broker,
-                            self.cluster,
-                            self._pool,
-                            self._outbox,
-                            streams,
-                            apply,
-                            self._settings.batch_records,
-                        )
-                        for _ in range(CONSUMERS)
-                    ]
+                    self._consumer = Consumer(
+                        self._service,
+                        broker,
+                        self.cluster,
+                        self._pool,
+                        self._outbox,
+                        streams,
+                        apply,
+                        self._settings.batch_records,
+                    )
                     self._relay = Relay(self._dsn, self._service, producer, self._outbox)
                 await producer.start()
                 await broker.start()
@@ -147,7 +141,7 @@ class Messaging:
         if self._producer is None:
             return [self._why_not_started]
         return [
-            *(problem for consumer in self._consumers for problem in consumer.problems()),
+            *(self._consumer.problems() if self._consumer else ()),
             *(self._relay.problems() if self._relay else ()),
         ]
 

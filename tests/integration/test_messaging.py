@@ -321,7 +321,6 @@ async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World
 
 
 async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.messaging.runtime.CONSUMERS", 1)  # two make it a matter of luck how long a stop takes
     monkeypatch.setattr("shared.messaging.runtime.STUCK_SECONDS", 1.0)
     monkeypatch.setattr("shared.messaging.runtime.LOOK_SECONDS", 0.2)
     async with world.running():
@@ -329,13 +328,14 @@ async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypat
         await world.send(event(before))
         await world.settled()
         # What happens to aiokafka when the task that fetches metadata is gone: nobody will ever resolve this.
-        stuck = world.messaging._consumers[0]
+        stuck = world.messaging._consumer
+        assert stuck
         client = stuck._kafka._client
         client._md_update_fut = asyncio.get_running_loop().create_future()
         client._sync_task.cancel()
 
         async def is_another() -> bool:
-            return stuck not in world.messaging._consumers
+            return stuck is not world.messaging._consumer
 
         await world.until(is_another, 120)
         await world.send(event(after))

@@ -27,12 +27,10 @@ SELECT id, root FROM alias WHERE what = 'topic' AND (id = ANY($1::text[]) OR roo
 -- name: groups_of_roots
 SELECT id, root FROM alias WHERE what = 'topic' AND root = ANY($1::text[]);
 
--- name: ensure_locks
-INSERT INTO topic_lock (topic_id) SELECT topic_id FROM unnest($1::text[]) AS given (topic_id) ORDER BY topic_id
-ON CONFLICT DO NOTHING;
-
 -- name: lock_topics
-SELECT FROM topic_lock WHERE topic_id = ANY($1::text[]) ORDER BY topic_id FOR UPDATE;
+-- A row that is there is locked, though never updated.
+INSERT INTO topic_lock (topic_id) SELECT topic_id FROM unnest($1::text[]) AS given (topic_id) ORDER BY topic_id
+ON CONFLICT (topic_id) DO UPDATE SET topic_id = excluded.topic_id WHERE false;
 
 -- name: read_topics
 SELECT t.* FROM unnest($1::text[]) AS g (id)

@@ -6,12 +6,8 @@ SELECT pg_advisory_xact_lock_shared(4829119, hashtext(current_schema));
 -- name: exclusive_lock
 SELECT pg_advisory_xact_lock(4829119, hashtext(current_schema));
 
--- name: plan_for_batches
--- Fresh statistics are wrong exactly during an import, and every read of a batch is by key.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true),
-    set_config('plan_cache_mode', 'force_generic_plan', true),
-    EXISTS (SELECT FROM erased) AS somebody_was_erased, EXISTS (SELECT FROM alias) AS something_was_merged;
+-- name: begin_batch
+SELECT * FROM begin_batch($1);
 
 -- name: fold_topics
 INSERT INTO topic AS t (

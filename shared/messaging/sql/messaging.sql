@@ -9,12 +9,23 @@ SELECT stream, partition, next_offset
 FROM consumer_offset
 WHERE cluster = $1 AND (stream, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]));
 
--- name: lock_offsets
-SELECT stream, partition, next_offset
-FROM consumer_offset
-WHERE cluster = $1 AND (stream, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))
-ORDER BY stream, partition
-FOR UPDATE;
+-- name: take_offsets
+-- The fence: holds each partition's row, and moves it to the batch's end unless the batch was fetched from beyond it or
+-- is behind it altogether. Returns where it was.
+WITH held AS (
+    SELECT o.stream, o.partition, o.next_offset, given.fetched_from, given.batch_end
+    FROM consumer_offset AS o
+    JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS given (stream, partition, fetched_from, batch_end)
+        ON o.stream = given.stream AND o.partition = given.partition
+    WHERE o.cluster = $1
+    ORDER BY o.stream, o.partition
+    FOR UPDATE OF o
+), moved AS (
+    UPDATE consumer_offset AS o SET next_offset = held.batch_end FROM held
+    WHERE o.cluster = $1 AND o.stream = held.stream AND o.partition = held.partition
+        AND held.fetched_from <= held.next_offset AND held.next_offset < held.batch_end
+)
+SELECT stream, partition, next_offset FROM held;
 
 -- name: advance_offsets
 UPDATE consumer_offset AS o SET next_offset = given.next_offset
