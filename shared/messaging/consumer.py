@@ -14,8 +14,9 @@ The order of things, for each batch that FastStream hands over:
 A transient error rolls back, pauses every partition and fetches the same records again after a pause, while polling
 goes on. An error that the data cause halves the batch until the guilty record is alone, and makes it a dead letter.
 
-Batches are applied one after the other. Where more wait than fit into one, the next is fetched and decoded while
-PostgreSQL works on the one before; it is applied only if that one was.
+What comes in less than a batch is applied at once, and what comes meanwhile is the next batch. Where more waits, it
+is applied in lanes, each of some partitions, one batch after the other: while one lane waits for PostgreSQL, another
+decides. Within a lane nothing is applied behind what was not.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -49,8 +50,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BEAT_SECONDS = 0.5
+LANES = 2
+MOST_WAITING = 4000
+"""Records that wait for their lane: a run of one lane's partitions must not leave the other idle."""
+
+FETCHED_BYTES = 262_144
+"""Of a partition at once: small against MOST_WAITING, so that what waits is of many partitions."""
+
 DECODED_AT_ONCE = 25
-"""Records, before the batch that is being applied may go on."""
+"""Records, before another lane may go on. Not further ahead than they are needed: what is decoded is large."""
 
 POISON_WINDOW, POISON_LIMIT = 500, 50
 RETRY_SECONDS = (0.2, 15.0)
@@ -138,6 +146,22 @@ class _Partition:
     committed: int = -1
 
 
+@dataclass(eq=False)
+class _Lane:
+    """Some of the partitions, and what of them was fetched and is not applied yet, in order and without a gap."""
+
+    waiting: deque[_Raw] = field(default_factory=deque)
+    rewound: int = 0
+    """How often fetching has gone back to what is applied: what was fetched before that must not be applied."""
+    work: asyncio.Task[None] | None = None
+    failures: int = 0
+
+    def rewind(self) -> None:
+        """What waits will be fetched again, or belongs to somebody else by now."""
+        self.waiting.clear()
+        self.rewound += 1
+
+
 @dataclass
 class _State:
     partitions: dict[TopicPartition, _Partition] = field(default_factory=dict)
@@ -145,12 +169,7 @@ class _State:
     joined: bool = False
     outside_since: float = field(default_factory=time.monotonic)
     ever_joined: bool = False
-    in_hand: int = 0
-    """Batches that were fetched and are not through yet: Kafka's position runs ahead of what is applied."""
-
-    rewound: int = 0
-    """How often fetching has gone back to what is applied."""
-
+    handling: bool = False
     failures: int = 0
     last_error: str = ""
     poisoned: bool = False
@@ -181,12 +200,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._batch_records = batch_records
-        self._underway: asyncio.Task[bool] | None = None
+        self._lanes = [_Lane() for _ in range(LANES)]
+        self._moved = asyncio.Event()
+        """Set when a lane has taken a batch, or has ended."""
         self._subscriber = broker.subscriber(
             *self._streams,
             batch=True,
             group_id=f"constellation-{service}",
             max_records=batch_records,
+            max_partition_fetch_bytes=FETCHED_BYTES,
             batch_timeout_ms=50,
             fetch_max_wait_ms=250,
             heartbeat_interval_ms=500,
@@ -239,8 +261,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 f"deployment, not wrong data: look at `stars dead-letters list {self._service}`, mend, start again"
             )
         found += [f"{at.topic}-{at.partition}: {p.stopped}" for at, p in state.partitions.items() if p.stopped]
-        if state.failures >= 3:
-            found.append(f"a batch has failed {state.failures} times and is tried again: {state.last_error}")
+        if self._failures >= 3:
+            found.append(f"a batch has failed {self._failures} times and is tried again: {state.last_error}")
         outside = time.monotonic() - state.outside_since
         if not state.joined and (outside > 10 or not state.ever_joined):
             found.append(f"not in the consumer group for {outside:.0f} s")
@@ -266,12 +288,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for at in revoked:
             metrics.CONSUMER_LAG.forget(service=self._service, stream=at.topic, partition=str(at.partition))
         self._state.partitions = {}
+        self._forget_what_waits()
         self._state.joined, self._state.outside_since = False, time.monotonic()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Pause, load our offsets, seek, resume: fetching begins before this is called, so pausing comes first."""
         self._state.generation += 1
         self._state.partitions = {}
+        self._forget_what_waits()
         self._state.joined = self._state.ever_joined = True
         if not assigned or self._closing:
             return  # there are more members than partitions, or this one is about to leave
@@ -283,6 +307,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except TRANSIENT as error:
             self._failed(error)
             self._spawn(self._enter_later(assigned, self._state.generation))
+
+    def _forget_what_waits(self) -> None:
+        """Whoever owns the partitions now fetches it from what is applied."""
+        for lane in self._lanes:
+            lane.rewind()
 
     async def _enter_later(self, assigned: set[TopicPartition], generation: int) -> None:
         while generation == self._state.generation:
@@ -328,6 +357,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if not partition.stopped:
                 self._kafka.seek(at, partition.position)
         self._state.failures = 0
+        for lane in self._lanes:
+            lane.failures = 0
         self._resume()
 
     def _resume(self) -> None:
@@ -350,54 +381,83 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _handle(self, messages: tuple[Any, ...]) -> None:
         """One batch from FastStream. Must not raise: FastStream would go on after it."""
         state = self._state
-        # No await lies between the fetch and this line, so that it is counted from the first moment.
-        state.in_hand += 1
-        generation, begun = state.generation, False
+        # No await lies between the fetch and this line: Kafka's position runs ahead of what is applied from here on.
+        state.handling = True
+        rewound = [lane.rewound for lane in self._lanes]
         try:
-            raws = self._ours(messages)
-            await self._decode(raws)
-            if not await self._through():
-                # What came before this was not applied, so this must be fetched again, after that.
-                self._rewind(generation)
-            elif raws and not state.poisoned and not self._closing and generation == state.generation:
-                self._underway, begun = self._spawn(self._apply_batch(raws, generation)), True
+            ours = self._ours(messages)
+            is_all = len(ours) < self._batch_records and not self._more_waits(ours)
+            for raw in ours:
+                lane, before = self._lane_of(raw.at), rewound[raw.at.partition % LANES]
+                if lane.rewound == before:
+                    lane.waiting.append(raw)
+            if is_all and not any(lane.work for lane in self._lanes):
+                await self._apply_batch(self._lanes)
+            else:
+                await self._apply_in_lanes(is_all)
         except Exception as error:
-            self._failed(error)
-            self._again_later(generation)
+            self._failed(error, self._lanes)
+            self._again_later(self._lanes, state.generation)
         finally:
-            if not begun:
-                state.in_hand -= 1
-        if len(messages) < self._batch_records:
-            # No more waits: what comes while this is applied shall be one batch.
-            await self._through()
-        else:
-            await asyncio.sleep(0)  # it begins, before the next one is fetched
+            state.handling = False
 
-    async def _through(self) -> bool:
-        """Wait until nothing is underway; whether what was has been applied, and fetching may go on behind it."""
-        batch, self._underway = self._underway, None
-        if batch is None:
-            return True
-        await asyncio.wait([batch])
-        return not batch.cancelled() and batch.result()
+    async def _apply_in_lanes(self, is_all: bool) -> None:
+        """Set them to work, and wait until there is room for more; where there is no more yet, until all is applied."""
+        for lane in self._lanes:
+            if lane.waiting and not lane.work:
+                lane.work = self._spawn(self._work(lane))
+        while any(lane.work for lane in self._lanes):
+            waiting = [len(lane.waiting) for lane in self._lanes]
+            if not is_all and min(waiting) < self._batch_records and sum(waiting) < MOST_WAITING:
+                return await asyncio.sleep(0)  # the lanes begin, before more is fetched
+            self._moved.clear()
+            await self._moved.wait()
 
-    async def _apply_batch(self, raws: list[_Raw], generation: int) -> bool:
-        """Apply what is decoded; never raises. Whether it was, and nothing before it must be fetched again."""
-        state, rewound = self._state, self._state.rewound
+    async def _work(self, lane: _Lane) -> None:
+        try:
+            while lane.waiting and not self._closing:
+                await self._apply_batch([lane])
+        finally:
+            lane.work = None
+            self._moved.set()
+
+    async def _apply_batch(self, lanes: list[_Lane]) -> None:
+        """Apply what waits in these lanes, a batch at most; never raises."""
+        state, generation = self._state, self._state.generation
+        raws = [raw for lane in lanes for raw in self._next(lane)]
+        if not raws or state.poisoned or self._closing:
+            return
         started = time.perf_counter()
         try:
+            await self._decode(raws)
             with self._span(raws):
                 await self._apply_or_halve(raws, generation)
-            state.failures = 0
-            return rewound == state.rewound
+            for lane in lanes:
+                lane.failures = 0
         except Exception as error:
-            self._failed(error)
-            self._again_later(generation)
-            return False
+            self._failed(error, lanes)
+            self._again_later(lanes, generation)
         finally:
-            state.in_hand -= 1
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
             metrics.BATCH_EVENTS.labels(self._service).observe(len(raws))
+
+    def _next(self, lane: _Lane) -> Iterator[_Raw]:
+        self._moved.set()
+        for _ in range(min(len(lane.waiting), self._batch_records)):
+            yield lane.waiting.popleft()
+
+    def _more_waits(self, raws: list[_Raw]) -> bool:
+        """Whether Kafka has more of these partitions, as far as it has told."""
+        ends = {raw.at: raw.offset + 1 for raw in raws}
+        return any((self._kafka.highwater(at) or 0) > end for at, end in ends.items())
+
+    def _lane_of(self, at: TopicPartition) -> _Lane:
+        return self._lanes[int(at.partition) % LANES]
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether something was fetched that is not applied yet."""
+        return self._state.handling or any(lane.waiting or lane.work for lane in self._lanes)
 
     def _ours(self, messages: tuple[Any, ...]) -> list[_Raw]:
         """What lies in partitions that we hold and that are not stopped. A batch holds each partition's in a row."""
@@ -431,7 +491,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _decode(self, raws: list[_Raw]) -> None:
         for n, raw in enumerate(raws, 1):
-            if n % DECODED_AT_ONCE == 0 and self._underway and not self._underway.done():
+            if n % DECODED_AT_ONCE == 0 and any(lane.work for lane in self._lanes):
                 await asyncio.sleep(0)
             value = raw.message.value
             if value is None:
@@ -454,10 +514,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._apply_once(raws, generation)
         except DATA_ERRORS as error:
             if len(raws) > 1:
-                middle, rewound = len(raws) // 2, self._state.rewound
+                middle = len(raws) // 2
+                rewound = [(lane, lane.rewound) for lane in self._lanes]
                 await self._apply_or_halve(raws[:middle], generation)
-                if rewound == self._state.rewound:
-                    await self._apply_or_halve(raws[middle:], generation)
+                gone = [lane for lane, before in rewound if lane.rewound != before]
+                rest = [raw for raw in raws[middle:] if self._lane_of(raw.at) not in gone]
+                if rest:
+                    await self._apply_or_halve(rest, generation)
                 return
             log.warning(
                 "a record cannot be applied, it goes to the dead letters",
@@ -531,8 +594,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         partition = self._state.partitions.get(at)
         if row is not None and partition is not None:
             partition.position = row["next_offset"]
-            self._state.rewound += 1
-            self._kafka.seek(at, partition.position)
+            self._rewind([self._lane_of(at)])
 
     def _watch_for_poison(self, good: int, bad: int) -> None:
         self._recent.extend([False] * good + [True] * bad)
@@ -541,24 +603,31 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             log.error("consumer of %s: %s", self._service, self.problems()[0])
             self._kafka.pause(*self._state.partitions)
 
-    def _failed(self, error: Exception) -> None:
-        self._state.failures += 1
+    @property
+    def _failures(self) -> int:
+        """How often in a row the batch that is worst off has failed, or entering."""
+        return max(self._state.failures, *(lane.failures for lane in self._lanes))
+
+    def _failed(self, error: Exception, lanes: Sequence[_Lane] = ()) -> None:
+        if not lanes:
+            self._state.failures += 1
+        for lane in lanes:
+            lane.failures += 1
         self._state.last_error = f"{type(error).__name__}: {error}"
         metrics.BATCH_RETRIES.labels(self._service).inc()
-        level = logging.WARNING if self._state.failures < 10 else logging.ERROR
+        level = logging.WARNING if self._failures < 10 else logging.ERROR
         log.log(level, "a batch failed and is tried again: %s", self._state.last_error, exc_info=error)
 
     def _pause_seconds(self) -> float:
         first, longest = RETRY_SECONDS
-        backoff: float = min(longest, first * 2 ** min(self._state.failures, 10))
+        backoff: float = min(longest, first * 2 ** min(self._failures, 10))
         return backoff * random.uniform(0.5, 1)  # noqa: S311
 
-    def _again_later(self, generation: int) -> None:
+    def _again_later(self, lanes: Sequence[_Lane], generation: int) -> None:
         """Fetch the same records again after a pause. Polling goes on meanwhile, so the group keeps us."""
         if generation != self._state.generation:
             return
-        self._kafka.pause(*(at for at in self._state.partitions if at in self._kafka.assignment()))
-        self._rewind(generation)
+        self._kafka.pause(*self._rewind(lanes))
 
         async def resume() -> None:
             await asyncio.sleep(self._pause_seconds())
@@ -567,15 +636,16 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
         self._spawn(resume())
 
-    def _rewind(self, generation: int) -> None:
-        """Fetch from what is applied, in every partition that we hold. After a rebalance that is done already."""
-        if generation != self._state.generation:
-            return
-        self._state.rewound += 1
-        held = self._kafka.assignment()
-        for at, partition in self._state.partitions.items():
-            if at in held and not partition.stopped:
-                self._kafka.seek(at, partition.position)
+    def _rewind(self, lanes: Sequence[_Lane]) -> list[TopicPartition]:
+        """Fetch these lanes' partitions from what of them is applied. Returns those that we hold."""
+        for lane in lanes:
+            lane.rewind()
+        assigned = self._kafka.assignment()
+        held = [at for at in self._state.partitions if at in assigned and self._lane_of(at) in lanes]
+        for at in held:
+            if not self._state.partitions[at].stopped:
+                self._kafka.seek(at, self._state.partitions[at].position)
+        return held
 
     # --- heartbeat ----------------------------------------------------------------------------------------------
 
@@ -595,10 +665,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = await kafka.end_offsets(held)
         state.last_word = time.monotonic()
         positions: dict[TopicPartition, int] = {}
-        if not state.in_hand and state.failures == 0 and not state.poisoned:
+        if not self._is_ahead and self._failures == 0 and not state.poisoned:
             for at in held:
                 positions[at] = await kafka.position(at)
-                if state.in_hand or generation != state.generation:
+                if self._is_ahead or generation != state.generation:
                     positions = {}
                     break
         rows = await self._pool.fetch(

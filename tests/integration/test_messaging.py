@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -304,6 +306,51 @@ async def test_who_is_called_after_the_commit_finds_what_was_written(world: Worl
         await world.settled()
     assert len(tries) == 2
     assert await asyncio.gather(*looks) == [1], "called once, and not for what was undone"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nothing_of_a_backlog_is_lost_doubled_or_out_of_order_whatever_fails_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("shared.messaging.consumer.RETRY_SECONDS", (0.005, 0.02))
+    monkeypatch.setattr("shared.messaging.consumer.FETCHED_BYTES", 8_000)
+    rng, name = random.Random(seed), f"b{next(_numbers)}"
+    sent = [f"{name}/{n % 7}/{n:04d}" for n in range(2100)]
+    bad = set(rng.sample(sent, 12))
+    together = most_together = 0
+
+    async def stumble(batch: Batch) -> None:
+        nonlocal together, most_together
+        together += 1
+        most_together = max(together, most_together)
+        try:
+            await asyncio.sleep(rng.uniform(0, 0.01))
+            dice = rng.random()
+            if dice < 0.1:
+                raise asyncpg.SerializationError("gives way")
+            if dice < 0.13:
+                await batch.transaction.connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            if any(record.event.data.topic_id in bad for record in batch.records):
+                raise ValueError("cannot be digested")
+        finally:
+            together -= 1
+
+    producer = AIOKafkaProducer(bootstrap_servers=world.kafka)
+    await producer.start()
+    for one in sent:
+        await producer.send("forum.events", json.dumps(event(one)).encode(), key=one.split("/")[1].encode())
+    await producer.stop()
+    world.before = stumble
+    async with world.running():
+        await world.settled()
+    effects = [one for one in await world.effects() if one.startswith(name)]
+    assert Counter(effects) == Counter(set(sent) - bad)
+    for key in range(7):
+        of_key = [one for one in effects if one.startswith(f"{name}/{key}/")]
+        assert of_key == sorted(of_key)
+    letters = [row["value"].decode(errors="replace") for row in await world.query("SELECT value FROM dead_letter")]
+    assert {one for one in sent if any(f'"{one}"' in letter for letter in letters)} == bad
+    assert most_together == 2, "lanes work side by side"
 
 
 async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World) -> None:
