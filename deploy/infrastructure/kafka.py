@@ -18,7 +18,17 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from deploy.infrastructure.processes import Child, InfrastructureError, clear_leftovers, guarded, port_for, run
+from deploy.infrastructure.processes import (
+    Child,
+    InfrastructureError,
+    PortTaken,
+    clear_leftovers,
+    guarded,
+    is_free,
+    on_free_ports,
+    port_for,
+    run,
+)
 
 VERSION = "4.1.1"
 JARS = Path(__file__).with_name("kafka.jars")
@@ -100,10 +110,13 @@ class EmbeddedKafka:
         class_path = await _in_thread(lambda cancelled: fetch(self._cache, progress, cancelled))
         clear_leftovers(self._folder, ["kafka"])
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        port = self._port or port_for(self._home / "port")
-        properties = PROPERTIES.format(port=port, controller_port=port_for(self._home / "controller-port"))
-        (self._home / "server.properties").write_text(properties)
         command = [java, *JVM, f"-Dconstellation.folder={self._folder}", "-cp", class_path]
+        return await on_free_ports(lambda: self._start(command))
+
+    async def _start(self, command: list[str]) -> str:
+        port, controller_port = self._port or port_for(self._home / "port"), port_for(self._home / "controller-port")
+        properties = PROPERTIES.format(port=port, controller_port=controller_port)
+        (self._home / "server.properties").write_text(properties)
         try:
             if not (self._home / "data" / "meta.properties").exists():
                 await self._format(command)
@@ -115,8 +128,10 @@ class EmbeddedKafka:
                 death_signal=signal.SIGKILL,
             )
             await self._child.ready(lambda: is_broker(port), START_SECONDS)
-        except BaseException:
+        except BaseException as error:
             self.kill()
+            if isinstance(error, InfrastructureError) and not (is_free(port) and is_free(controller_port)):
+                raise PortTaken(str(error)) from error
             raise
         return f"127.0.0.1:{port}"
 

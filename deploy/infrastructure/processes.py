@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,20 @@ LOG_BYTES = 10_000_000  # a log larger than this is put aside at the next start
 
 class InfrastructureError(RuntimeError):
     """Kafka or PostgreSQL cannot be had. The message says in plain words what is missing and what to do."""
+
+
+class PortTaken(InfrastructureError):
+    """Between looking for a free port and listening on it, somebody else began to."""
+
+
+async def on_free_ports(start: Callable[[], Awaitable[str]], attempts: int = 3) -> str:
+    """Start a server, and where its port was taken meanwhile once more, on another."""
+    for _ in range(attempts - 1):
+        try:
+            return await start()
+        except PortTaken:
+            continue
+    return await start()
 
 
 @dataclass(frozen=True)

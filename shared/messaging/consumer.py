@@ -26,7 +26,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -51,8 +51,8 @@ T = TypeVar("T")
 
 BEAT_SECONDS = 0.5
 LANES = 2
-MOST_WAITING = 4000
-"""Records that wait for their lane: a run of one lane's partitions must not leave the other idle."""
+MOST_WAITING = 4_000_000
+"""Bytes that wait for their lanes: a run of one lane's partitions must not leave the other idle."""
 
 FETCHED_BYTES = 262_144
 """Of a partition at once: small against MOST_WAITING, so that what waits is of many partitions."""
@@ -151,15 +151,33 @@ class _Lane:
     """Some of the partitions, and what of them was fetched and is not applied yet, in order and without a gap."""
 
     waiting: deque[_Raw] = field(default_factory=deque)
+    size: int = 0
+    """Of what waits, in bytes; a record counts as at least a thousand."""
     rewound: int = 0
     """How often fetching has gone back to what is applied: what was fetched before that must not be applied."""
     work: asyncio.Task[None] | None = None
     failures: int = 0
 
+    def put(self, raw: _Raw) -> None:
+        """Let a record wait behind the others."""
+        self.waiting.append(raw)
+        self.size += _size(raw)
+
+    def take(self, most: int) -> list[_Raw]:
+        """The next ones, in order."""
+        taken = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+        self.size -= sum(map(_size, taken))
+        return taken
+
     def rewind(self) -> None:
         """What waits will be fetched again, or belongs to somebody else by now."""
         self.waiting.clear()
+        self.size = 0
         self.rewound += 1
+
+
+def _size(raw: _Raw) -> int:
+    return max(1000, len(raw.message.value or b""))
 
 
 @dataclass
@@ -383,14 +401,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         state = self._state
         # No await lies between the fetch and this line: Kafka's position runs ahead of what is applied from here on.
         state.handling = True
-        rewound = [lane.rewound for lane in self._lanes]
         try:
             ours = self._ours(messages)
             is_all = len(ours) < self._batch_records and not self._more_waits(ours)
             for raw in ours:
-                lane, before = self._lane_of(raw.at), rewound[raw.at.partition % LANES]
-                if lane.rewound == before:
-                    lane.waiting.append(raw)
+                self._lane_of(raw.at).put(raw)
             if is_all and not any(lane.work for lane in self._lanes):
                 await self._apply_batch(self._lanes)
             else:
@@ -407,8 +422,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             if lane.waiting and not lane.work:
                 lane.work = self._spawn(self._work(lane))
         while any(lane.work for lane in self._lanes):
-            waiting = [len(lane.waiting) for lane in self._lanes]
-            if not is_all and min(waiting) < self._batch_records and sum(waiting) < MOST_WAITING:
+            has_room = sum(lane.size for lane in self._lanes) < MOST_WAITING
+            if not is_all and has_room and any(len(lane.waiting) < self._batch_records for lane in self._lanes):
                 return await asyncio.sleep(0)  # the lanes begin, before more is fetched
             self._moved.clear()
             await self._moved.wait()
@@ -424,7 +439,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _apply_batch(self, lanes: list[_Lane]) -> None:
         """Apply what waits in these lanes, a batch at most; never raises."""
         state, generation = self._state, self._state.generation
-        raws = [raw for lane in lanes for raw in self._next(lane)]
+        raws = [raw for lane in lanes for raw in lane.take(self._batch_records)]
+        self._moved.set()
         if not raws or state.poisoned or self._closing:
             return
         started = time.perf_counter()
@@ -440,11 +456,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             metrics.BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
             metrics.BATCH_EVENTS.labels(self._service).observe(len(raws))
-
-    def _next(self, lane: _Lane) -> Iterator[_Raw]:
-        self._moved.set()
-        for _ in range(min(len(lane.waiting), self._batch_records)):
-            yield lane.waiting.popleft()
 
     def _more_waits(self, raws: list[_Raw]) -> bool:
         """Whether Kafka has more of these partitions, as far as it has told."""

@@ -26,6 +26,7 @@ from deploy.infrastructure import (
     Instance,
     clear_leftovers,
     infrastructure,
+    processes,
 )
 from deploy.infrastructure.kafka import Jar, default_cache, fetch, wanted
 from deploy.infrastructure.processes import Child
@@ -375,3 +376,25 @@ async def test_one_for_a_test_session() -> None:
     finally:
         await asyncio.to_thread(running.stop)
     assert running.process.returncode == 0
+
+
+@pytest.mark.parametrize("which", [EmbeddedKafka, EmbeddedPostgres])
+async def test_a_port_that_was_taken_just_before_the_start_is_given_up_for_another(
+    tmp_path: Path,
+    which: type[EmbeddedKafka | EmbeddedPostgres],
+    stoppable: list[EmbeddedKafka | EmbeddedPostgres],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = which.__module__
+    looked = processes.port_for
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        taken = somebody.getsockname()[1]
+        found = iter([taken])
+        monkeypatch.setattr(f"{module}.port_for", lambda file: next(found, None) or looked(file))
+        server = which(tmp_path)
+        stoppable.append(server)
+        address = await server.start()
+        assert str(taken) not in address
+        assert server.pid is not None
