@@ -682,6 +682,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self._is_ahead or generation != state.generation:
                     positions = {}
                     break
+        applied = {at: state.partitions[at].position for at in held if at in state.partitions}
         rows = await self._pool.fetch(
             SQL.write_caught_up,
             self._cluster,
@@ -689,6 +690,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             [ends[at] for at in held],
             [positions.get(at) for at in held],
             now,
+            [applied.get(at, 0) for at in held],
         )
         state.last_beat = time.monotonic()
         if generation != state.generation:
@@ -704,6 +706,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             if row["next_offset"] != partition.committed:
                 changed[at] = row["next_offset"]
+            if row["next_offset"] < applied.get(at, 0) and not self._is_ahead:
+                await self._seek_to_stored(at)
         if changed:
             with contextlib.suppress(KafkaError):
                 await kafka.commit(changed)

@@ -353,13 +353,15 @@ async def test_nothing_of_a_backlog_is_lost_doubled_or_out_of_order_whatever_fai
     assert most_together == 2, "lanes work side by side"
 
 
-async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World) -> None:
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+async def test_an_offset_that_was_set_back_is_read_again_from_there(world: World, pause: float) -> None:
     name = f"again{next(_numbers)}"
     async with world.running():
         await world.send(event(name))
         await world.settled()
         await world.query("UPDATE consumer_offset SET next_offset = 0")
-        await world.send(event("wakes it"))
+        await asyncio.sleep(pause)  # a heartbeat must not move it forward again
+        await world.send(event("later"))
 
         async def twice() -> bool:
             return (await world.effects()).count(name) == 2

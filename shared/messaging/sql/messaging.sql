@@ -34,14 +34,16 @@ WHERE o.cluster = $1 AND o.stream = given.stream AND o.partition = given.partiti
 
 -- name: write_caught_up
 -- A busy partition is not caught up, so a locked row is left alone. `position` moves the fence over what holds
--- no records, such as the end markers of a producer's transaction; it is null unless all before it is applied.
+-- no records, such as the end markers of a producer's transaction; it is null unless all before it is applied. A fence
+-- below what was applied has been set back, for a rebuild: it is left there.
 WITH free AS (
     SELECT o.stream, o.partition, given.at, given.log_end,
-        greatest(o.next_offset, given.position) AS next_offset
+        CASE WHEN o.next_offset < given.applied THEN o.next_offset ELSE greatest(o.next_offset, given.position) END
+            AS next_offset
     FROM consumer_offset AS o
-    JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
-        AS g (stream, partition, log_end, position, n) ON o.stream = g.stream AND o.partition = g.partition
-    CROSS JOIN LATERAL (SELECT $6::timestamptz AS at, g.log_end, g.position) AS given
+    JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $7::bigint[]) WITH ORDINALITY
+        AS g (stream, partition, log_end, position, applied, n) ON o.stream = g.stream AND o.partition = g.partition
+    CROSS JOIN LATERAL (SELECT $6::timestamptz AS at, g.log_end, g.position, g.applied) AS given
     WHERE o.cluster = $1
     ORDER BY o.stream, o.partition
     FOR UPDATE OF o SKIP LOCKED
