@@ -21,12 +21,9 @@ from typing import Any
 from deploy.infrastructure.processes import (
     Child,
     InfrastructureError,
-    PortTaken,
     clear_leftovers,
     guarded,
-    is_free,
     on_free_ports,
-    port_for,
     run,
 )
 
@@ -111,10 +108,11 @@ class EmbeddedKafka:
         clear_leftovers(self._folder, ["kafka"])
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [java, *JVM, f"-Dconstellation.folder={self._folder}", "-cp", class_path]
-        return await on_free_ports(lambda: self._start(command))
+        files = [self._home / "controller-port"] + ([] if self._port else [self._home / "port"])
+        return await on_free_ports(files, lambda *ports: self._start(command, *ports))
 
-    async def _start(self, command: list[str]) -> str:
-        port, controller_port = self._port or port_for(self._home / "port"), port_for(self._home / "controller-port")
+    async def _start(self, command: list[str], controller_port: int, port: int = 0) -> str:
+        port = port or self._port
         properties = PROPERTIES.format(port=port, controller_port=controller_port)
         (self._home / "server.properties").write_text(properties)
         try:
@@ -128,10 +126,8 @@ class EmbeddedKafka:
                 death_signal=signal.SIGKILL,
             )
             await self._child.ready(lambda: is_broker(port), START_SECONDS)
-        except BaseException as error:
+        except BaseException:
             self.kill()
-            if isinstance(error, InfrastructureError) and not (is_free(port) and is_free(controller_port)):
-                raise PortTaken(str(error)) from error
             raise
         return f"127.0.0.1:{port}"
 

@@ -13,13 +13,10 @@ from pathlib import Path
 from deploy.infrastructure.processes import (
     Child,
     InfrastructureError,
-    PortTaken,
     User,
     clear_leftovers,
     guarded,
-    is_free,
     on_free_ports,
-    port_for,
     run,
 )
 
@@ -70,33 +67,26 @@ class EmbeddedPostgres:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = self._unprivileged()
         password = self._password(user)
+        if not (self._data / "PG_VERSION").exists():
+            await self._create(binaries, user)
+        self._check_version()
+        return await on_free_ports([self._home / "port"], lambda port: self._start(port, binaries, user, password))
+
+    async def _start(self, port: int, binaries: Path, user: User | None, password: str) -> str:
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         try:
-            if not (self._data / "PG_VERSION").exists():
-                await self._create(binaries, user)
-            self._check_version()
-            return await on_free_ports(lambda: self._start(binaries, user, password))
+            self._child = Child.start(
+                "postgres",
+                [str(binaries / "postgres"), "-D", str(self._data), "-p", str(port), *settings],
+                self._folder,
+                cwd=self._home,
+                # Immediate shutdown: it ends its own children, which SIGKILL would leave running.
+                death_signal=signal.SIGQUIT,
+                user=user,
+            )
+            await self._child.ready(self._says_ready, START_SECONDS)
         except BaseException:
             self.kill()
-            raise
-
-    async def _start(self, binaries: Path, user: User | None, password: str) -> str:
-        port = port_for(self._home / "port")
-        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
-        self._child = Child.start(
-            "postgres",
-            [str(binaries / "postgres"), "-D", str(self._data), "-p", str(port), *settings],
-            self._folder,
-            cwd=self._home,
-            # Immediate shutdown: it ends its own children, which SIGKILL would leave running.
-            death_signal=signal.SIGQUIT,
-            user=user,
-        )
-        try:
-            await self._child.ready(self._says_ready, START_SECONDS)
-        except InfrastructureError as error:
-            self.kill()
-            if not is_free(port):
-                raise PortTaken(str(error)) from error
             raise
         return f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
 

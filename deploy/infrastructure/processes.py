@@ -22,20 +22,6 @@ class InfrastructureError(RuntimeError):
     """Kafka or PostgreSQL cannot be had. The message says in plain words what is missing and what to do."""
 
 
-class PortTaken(InfrastructureError):
-    """Between looking for a free port and listening on it, somebody else began to."""
-
-
-async def on_free_ports(start: Callable[[], Awaitable[str]], attempts: int = 3) -> str:
-    """Start a server, and where its port was taken meanwhile once more, on another."""
-    for _ in range(attempts - 1):
-        try:
-            return await start()
-        except PortTaken:
-            continue
-    return await start()
-
-
 @dataclass(frozen=True)
 class User:
     """Whom a child runs as."""
@@ -182,6 +168,21 @@ def port_for(file: Path) -> int:
     port = free_port()
     file.write_text(f"{port}\n")
     return port
+
+
+async def on_free_ports(files: Sequence[Path], start: Callable[..., Awaitable[str]], attempts: int = 3) -> str:
+    """START a server on the ports that FILES remember, and where somebody took one before it listened, on others.
+
+    START leaves nothing behind when it raises.
+    """
+    while True:
+        attempts -= 1
+        ports = [port_for(file) for file in files]
+        try:
+            return await start(*ports)
+        except InfrastructureError:
+            if not attempts or all(map(is_free, ports)):
+                raise
 
 
 def free_port() -> int:

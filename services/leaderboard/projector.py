@@ -25,11 +25,11 @@ SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
 
 BATCH = 20_000
 POLL_SECONDS = 0.1
-FLOOD, REST, LONGEST_REST = 250, 3.0, 1.5
+FLOOD, REST, LONGEST_REST = 250, 2.0, 0.8
 """After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
 member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
 
-EBB_SECONDS = 0.3
+EBB_SECONDS = 0.1
 """Where this process has written nothing for so long, the flood is over."""
 
 FORGET_SECONDS = 60.0

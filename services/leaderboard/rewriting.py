@@ -101,8 +101,7 @@ async def preview(pool: Pool, rules: RuleSet, progress: Callable[[int, int], Non
     """Derive all of history by the present rules and by these besides, in one snapshot; nothing is written."""
     found = Preview()
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
-        await connection.execute("SELECT plan_by_key()")
+        await connection.execute(SQL.begin_preview)
         epochs = await load_epochs(connection)
         present = epochs.current.book
         coming = RuleBook([*(one for one in present.versions if one.version != rules.version), rules])

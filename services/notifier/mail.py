@@ -3,7 +3,6 @@ library's ``EmailMessage``; tests hold the two against each other."""
 
 import base64
 import hashlib
-import json
 import re
 import secrets
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from services.notifier.channels import Ready
 from services.notifier.letters import CATEGORY_WORDS, Letter, Occasion, line, write
 from services.notifier.tokens import Grant, Tokens
 from services.notifier.words import Words, words_of
+from shared.postgres import as_json
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates" / "mail"),
@@ -152,7 +152,7 @@ class Composer:
         written once."""
         key = None
         if not ready.items and not ready.category.mandatory:
-            known = (ready.what, json.dumps(ready.data), ready.topic_id, ready.actor_name, ready.recipient.zone.key)
+            known = (ready.what, as_json(ready.data), ready.topic_id, ready.actor_name, ready.recipient.zone.key)
             key = (*known, ready.recipient.locale, ready.category.name, self.base)
             if (found := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)

@@ -11,7 +11,7 @@ from services.notifier.news import News
 from services.notifier.rules import CATEGORIES, Quiet, Recipient, decide, mutes, zone_of
 from shared.forum import Facts
 from shared.forum.identity import STAND_IN_PREFIX
-from shared.postgres import Queries, arrays
+from shared.postgres import Queries, arrays, as_json
 
 SQL = Queries(Path(__file__).parent / "sql" / "notify.sql")
 
@@ -81,7 +81,7 @@ async def tell(connection: Any, facts: Facts, tellings: Sequence[Telling], now: 
             telling.news.what,
             telling.news.topic_id,
             telling.news.actor_id,
-            json.dumps(telling.news.data),
+            as_json(telling.news.data),
             telling.news.at,
             telling.news.until(),
             inbox[key] == (None, "accepted"),

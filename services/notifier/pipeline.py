@@ -40,7 +40,7 @@ from shared.contracts.catalogue import NOTIFIER
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing
 from shared.observability import metrics
-from shared.postgres import UNAVAILABLE, Pool, Queries, arrays
+from shared.postgres import UNAVAILABLE, Pool, Queries, arrays, as_json
 
 log = logging.getLogger(__name__)
 
@@ -391,7 +391,7 @@ class Pipeline:
                 o.address or "",
                 o.mail.subject,
                 r.category.name,
-                json.dumps(o.mail.named),
+                as_json(o.mail.named),
                 o.mail.raw,
             )
             for r, o, _, _ in stored
@@ -469,7 +469,7 @@ def _decided(row: Any, decision: Decision, now: datetime) -> tuple[Any, ...]:
         entry["until"] = due_at.isoformat()
     # Waiting again for the same is no news, and a lease is seen in what follows it.
     silent = decision.action == "send" or (decision.action == "wait" and row["reason"] == decision.reason)
-    return row["delivery_id"], row["fence"], state, decision.reason, due_at, json.dumps([] if silent else [entry])
+    return row["delivery_id"], row["fence"], state, decision.reason, due_at, as_json([] if silent else [entry])
 
 
 def _result(ready: Ready, outcome: Outcome, now: datetime, luck: float) -> tuple[Any, ...]:
@@ -506,7 +506,7 @@ def _result(ready: Ready, outcome: Outcome, now: datetime, luck: float) -> tuple
         attempts,
         outcome.provider,
         outcome.address,
-        json.dumps(entries),
+        as_json(entries),
     )
 
 

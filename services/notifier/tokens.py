@@ -18,7 +18,7 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.postgres import Queries
+from shared.postgres import Queries, as_json
 
 SQL = Queries(Path(__file__).parent / "sql" / "keys.sql")
 
@@ -48,7 +48,7 @@ class Tokens:
     def make(self, grant: Grant) -> str:
         """The token of a grant: letters, digits, ``-``, ``_`` and dots."""
         said = [grant.purpose, grant.member_id, grant.category, grant.channel, grant.detail]
-        payload = _base64(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
+        payload = _base64(as_json(said).encode())
         return f"{self._newest}.{payload}.{_base64(self._mac(self._newest, payload))}"
 
     def read(self, token: str, *purposes: Purpose) -> Grant | None:

@@ -385,14 +385,13 @@ async def test_a_port_that_was_taken_just_before_the_start_is_given_up_for_anoth
     stoppable: list[EmbeddedKafka | EmbeddedPostgres],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = which.__module__
     looked = processes.port_for
     with socket.socket() as somebody:
         somebody.bind(("127.0.0.1", 0))
         somebody.listen()
         taken = somebody.getsockname()[1]
         found = iter([taken])
-        monkeypatch.setattr(f"{module}.port_for", lambda file: next(found, None) or looked(file))
+        monkeypatch.setattr(processes, "port_for", lambda file: next(found, None) or looked(file))
         server = which(tmp_path)
         stoppable.append(server)
         address = await server.start()

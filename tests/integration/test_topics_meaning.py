@@ -107,7 +107,7 @@ async def test_of_two_that_name_a_topic_first_the_later_is_tried_again_and_sees_
                 "author_kind": "member",
                 "visibility": "public",
             }
-            return envelope("reply-posted", at(hours), data | {"visibility": "public"}, id_=id)
+            return envelope("reply-posted", at(hours), data, id_=id)
 
         begun = one.transaction()
         await begun.start()

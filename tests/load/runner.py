@@ -43,7 +43,7 @@ class Watch:
     def watch(self) -> None:
         """Put stop-watches on the phases of a batch, and on every statement."""
         self._wrap(messaging.Consumer, "_apply_batch", "a batch, all of it")
-        self._wrap(messaging.Consumer, "_decode", "decode (beside the batch before)")
+        self._wrap(messaging.Consumer, "_decode", "decode")
         self._wrap(facts.Facts, "fold", "fold into facts")
         self._wrap(consumer, "rederive", "derive and store")
         self._wrap(ledger, "rederive", "derive and store")

@@ -1,3 +1,8 @@
+-- name: begin_preview
+-- It may take as long as it has to.
+SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true),
+    plan_by_key();
+
 -- name: count_topics
 SELECT count(*) FROM topic;
 
