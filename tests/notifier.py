@@ -67,7 +67,7 @@ class World:
         self.consumer = NotifierConsumer(self.facts)
         self.channels: Sequence[Channel] = channels or [MailboxChannel(composer()), Scripted("push")]
         self.pipeline = Pipeline(pool, self.outbox, self.channels, timedelta(seconds=lease), luck=lambda: 0.5)
-        self.timers = Timers(self.outbox, self.facts)
+        self.timers = Timers(self.outbox, self.facts, lambda: "cluster")
         self.preferences = Preferences(self.outbox, self.facts)
         self.contacts = Contacts(self.outbox, self.facts, self.preferences)
         self.inbox = Inbox(pool, lambda: BASE)

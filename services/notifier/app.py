@@ -53,7 +53,7 @@ def build(
     preferences = Preferences(runtime.outbox, facts)
     contacts = Contacts(runtime.outbox, facts, preferences)
     inbox = Inbox(runtime.pool, settings.public_url)
-    timers = Timers(runtime.outbox, facts)
+    timers = Timers(runtime.outbox, facts, lambda: runtime.messaging.cluster)
     books = {name: ProviderBook(runtime.pool, name) for name in ("email", "push")}
 
     async def composer() -> Composer:

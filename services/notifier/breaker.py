@@ -31,18 +31,23 @@ class Breaker:
         """Whether it is waiting to try again."""
         return now < self.open_until
 
-    def probe(self, now: float) -> None:
-        """An attempt begins: after a pause it is alone until its result is known."""
+    def probe(self, now: float) -> bool:
+        """An attempt begins: after a pause it is alone until its result is known. Returns whether it is."""
         if self.opened and now >= self.open_until:
             self.probing = True
+        return self.probing
 
-    def succeeded(self) -> bool:
-        """The provider does its work. Returns whether that is news."""
+    def answered(self) -> bool:
+        """The provider is there, whatever it thinks of this message. Returns whether that is news."""
         news = bool(self.opened)
         self.failures = self.opened = 0
         self.open_until, self.reason, self.probing = 0.0, None, False
-        self.rest = 0.0 if self.rest < 0.01 else self.rest / 2
         return news
+
+    def succeeded(self) -> bool:
+        """The provider does its work, at this speed. Returns whether it had not."""
+        self.rest = 0.0 if self.rest < 0.01 else self.rest / 2
+        return self.answered()
 
     def failed(self, now: float, reason: str, *, at_once: bool = False) -> bool:
         """It did not; ``at_once``: it is no accident (our credentials, our reputation). Returns whether it opened."""
@@ -57,6 +62,7 @@ class Breaker:
         self.opened = min(self.opened + 1, 16)
         return True
 
-    def slow_down(self) -> None:
-        """The provider said that it is too much."""
+    def slow_down(self) -> bool:
+        """The provider said that it is too much, so it is there. Returns whether that is news."""
         self.rest = min(5.0, max(0.05, self.rest * 2))
+        return self.answered()

@@ -22,6 +22,7 @@ from shared.contracts.catalogue import (
 from shared.contracts.envelope import Event
 from shared.contracts.members import MemberErased
 from shared.forum import Facts
+from shared.forum.identity import STAND_IN_PREFIX
 from shared.forum.registers import stamp_of
 from shared.messaging import Batch, Record
 from shared.postgres import Queries, arrays, arrays_of
@@ -72,8 +73,9 @@ class NotifierConsumer:
         if not rows:
             return
         known_as = await self._facts.known_as(connection, rows)
-        # An erased member's address stays away; a merged account's is kept under its own id, and used by nobody.
-        living = {id: row for id, row in rows.items() if known_as.get(id) != self._facts.stand_in(id)}
+        # The addresses of an erased member stay away, and of the accounts that were merged into theirs. Another merged
+        # account's is kept under its own id, and used by nobody.
+        living = {id: row for id, row in rows.items() if not known_as.get(id, "").startswith(STAND_IN_PREFIX)}
         if living:
             found = await connection.fetch(SQL.fold_contacts, list(living), *arrays(living.values()))
             await connection.execute(SQL.wake_waiting, [row["member_id"] for row in found])

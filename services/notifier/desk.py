@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from services.notifier.breaker import Breaker
-from services.notifier.pipeline import ASKED_AGAIN
 from services.notifier.rules import CATEGORIES
 from shared.forum import Facts
 from shared.forum.facts import SQL as FACTS_SQL
@@ -41,11 +40,10 @@ class Desk:
         """Deliveries, latest first."""
         [after] = decode_cursor(cursor, int) if cursor is not None else [None]
         async with self._pool.acquire() as connection:
-            if member is not None:
-                member = (await self._facts.known_as(connection, [member])).get(member, member)
+            accounts = await self._accounts(connection, member)
             query = SQL.deliveries.replace("{columns}", SQL.columns)
             query = query.replace("{which}", SQL.of_topic if topic is not None else SQL.of_all)
-            rows = await connection.fetch(query, member, state, channel, category, topic, after, limit + 1)
+            rows = await connection.fetch(query, accounts, state, channel, category, topic, after, limit + 1)
         more = len(rows) > limit
         return {
             "items": [_delivery(row) for row in rows[:limit]],
@@ -69,7 +67,7 @@ class Desk:
             if row["state"] not in FINAL or row["channel"] == "inbox":
                 raise Problem(409, f"It is {row['state']}: there is nothing to send again.", state=row["state"])
             limit = CATEGORIES[row["category"]].age_limit
-            await connection.execute(SQL.resend, delivery_id, ASKED_AGAIN, limit, by)
+            await connection.execute(SQL.resend, delivery_id, limit, by)
         return await self.delivery(delivery_id)
 
     async def cancel(self, delivery_id: int, by: str) -> dict[str, Any]:
@@ -82,6 +80,10 @@ class Desk:
                 raise Problem(409, f"It is {row['state']}: there is nothing to cancel.", state=row["state"])
             await connection.execute(SQL.cancel, delivery_id, by)
         return await self.delivery(delivery_id)
+
+    async def _accounts(self, connection: Any, member: str | None) -> list[str] | None:
+        """All accounts that are one member's, for what was sent before a merge; None for everyone's."""
+        return None if member is None else [row["id"] for row in await connection.fetch(SQL.accounts, member)]
 
     async def _locked(self, connection: Any, delivery_id: int) -> Any:
         row = await connection.fetchrow(SQL.lock, delivery_id)
@@ -123,7 +125,7 @@ class Desk:
     async def mails(self, member: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """The local mailbox, latest first."""
         [after] = decode_cursor(cursor, int) if cursor is not None else [None]
-        rows = await self._pool.fetch(SQL.mails, member, after, limit + 1)
+        rows = await self._pool.fetch(SQL.mails, await self._accounts(self._pool, member), after, limit + 1)
         more = len(rows) > limit
         items = [{**dict(row), "mail_id": str(row["mail_id"])} for row in rows[:limit]]
         return {"items": items, "next": encode_cursor([rows[limit - 1]["mail_id"]]) if more else None}
@@ -150,7 +152,7 @@ def _delivery(row: Any) -> dict[str, Any]:
             "at": datetime.fromisoformat(entry["at"]),
             "state": entry["state"],
             "reason": entry.get("reason"),
-            "detail": entry.get("detail"),
+            "detail": f"by {entry['by']}" if "by" in entry else entry.get("detail"),
             "provider": entry.get("provider"),
             "until": datetime.fromisoformat(entry["until"]) if entry.get("until") else None,
         }

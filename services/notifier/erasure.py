@@ -23,12 +23,15 @@ _OWN = (
     "erase_suppressions",
     "erase_ranks",
 )
-_OF_OTHERS = ("rename_notifications", "rename_claims", "rename_jobs")
+_OF_OTHERS = ("rename_notifications", "rename_claims", "rename_jobs", "rename_staff")
 
 
 async def erase(connection: Any, erased: Mapping[str, str]) -> None:
-    """Wipe members; ``erased`` maps each id to its stand-in. Runs under the facts' exclusive lock, alone."""
-    ids, stand_ins = list(erased), list(erased.values())
+    """Wipe members, with the accounts that were merged into theirs; ``erased`` maps each id to its stand-in. Runs under
+    the facts' exclusive lock, alone."""
+    merged = await connection.fetch(SQL.merged_into, list(erased.values()))
+    gone = {**{row["id"]: row["root"] for row in merged}, **erased}
+    ids, stand_ins = list(gone), list(gone.values())
     for name in _OWN:
         await connection.execute(getattr(SQL, name), ids)
     for name in _OF_OTHERS:

@@ -1,14 +1,14 @@
 """Telling: news and members in, notifications and deliveries out, whole batches at a time."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from services.notifier.news import News
-from services.notifier.rules import CATEGORIES, Quiet, Recipient, decide, mutes, zone_of
+from services.notifier.rules import CATEGORIES, Quiet, Recipient, TopicNow, decide, gone, mutes, zone_of
 from shared.forum import Facts
 from shared.forum.identity import STAND_IN_PREFIX
 from shared.postgres import Queries, arrays, as_json
@@ -30,6 +30,41 @@ async def recipients_of(connection: Any, member_ids: Iterable[str]) -> dict[str,
     if not ids:
         return {}
     return {row["asked_for"]: _recipient(row) for row in await connection.fetch(SQL.recipients, ids)}
+
+
+def with_topics(query: str) -> str:
+    """A query of rows ``n`` that have a topic, with what is known of it."""
+    return query.replace("{topic_columns}", SQL.topic_columns).replace("{topic_joins}", SQL.topic_joins)
+
+
+TOPICS = with_topics(SQL.topics)
+
+
+async def _topics(connection: Any, topic_ids: Iterable[str]) -> dict[str, Any]:
+    """What is known of topics."""
+    ids = sorted(topic_ids)
+    return {row["topic_id"]: row for row in await connection.fetch(TOPICS, ids)} if ids else {}
+
+
+def topic_now(row: Any) -> TopicNow:
+    """How its topic stands, of a row that has one."""
+    return TopicNow(
+        answered=row["answered_at"] is not None,
+        closed=row["closed"],
+        deleted=row["deleted"],
+        merged=row["merged"],
+        claimed_by=row["claimed_by"],
+        claimed_until=row["claimed_until"],
+    )
+
+
+def about(row: Any) -> dict[str, Any]:
+    """What its topic is about, as far as it can be followed or muted."""
+    return {
+        "space": row["space"],
+        "language": row["language"],
+        "tags": [] if row["tags"] is None else json.loads(row["tags"]),
+    }
 
 
 def _recipient(row: Any) -> Recipient:
@@ -72,7 +107,8 @@ async def tell(connection: Any, facts: Facts, tellings: Sequence[Telling], now: 
             continue
         wanted.setdefault(news.key(member), Telling(member, news))
     recipients = await recipients_of(connection, (telling.member_id for telling in wanted.values()))
-    inbox = {key: _decide(telling, recipients, "inbox", now) for key, telling in wanted.items()}
+    topics = await _topics(connection, {t.news.topic_id for t in wanted.values() if t.news.topic_id is not None})
+    inbox = {key: _decide(telling, recipients, topics, "inbox", now) for key, telling in wanted.items()}
     rows = [
         (
             key,
@@ -102,7 +138,7 @@ async def tell(connection: Any, facts: Facts, tellings: Sequence[Telling], now: 
         for channel, target in targets:
             if channel not in category.defaults and not recipient.chose(category.name, channel):
                 continue
-            reason, state = _decide(telling, recipients, channel, now)
+            reason, state = _decide(telling, recipients, topics, channel, now)
             deliveries.append((*common, channel, target, state, reason))
     if deliveries:
         await connection.execute(SQL.write_deliveries, *arrays(deliveries))
@@ -113,19 +149,23 @@ def _nevers(tellings: Sequence[Telling]) -> set[str]:
     return {telling.news.never for telling in tellings if telling.news.never is not None}
 
 
-def _decide(telling: Telling, recipients: dict[str, Recipient], channel: str, now: datetime) -> tuple[str | None, str]:
+def _decide(
+    telling: Telling, recipients: Mapping[str, Recipient], topics: Mapping[str, Any], channel: str, now: datetime
+) -> tuple[str | None, str]:
     """What is known already when the notification is made: the reason and state of the delivery's row."""
     news, recipient = telling.news, recipients[telling.member_id]
     category = CATEGORIES[news.category]
     if category.mandatory and channel not in category.defaults:
         return "preference", "skipped"
+    topic = topics.get(news.topic_id or "")
     decision = decide(
         category,
         channel,
         recipient,
         now,
         news.until(),
-        muted=mutes(recipient, news.topic_id, news.data),
+        muted=mutes(recipient, news.topic_id, news.data if topic is None else about(topic) | news.data),
+        gone=None if topic is None else gone(category.name, recipient.member_id, topic_now(topic), news.actor_id, now),
     )
     if decision.action == "skip" and decision.reason != "over-budget":
         return decision.reason, "skipped"

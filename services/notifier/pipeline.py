@@ -21,14 +21,13 @@ import asyncpg
 from services.notifier.batching import Batcher
 from services.notifier.channels import Channel, Outcome, Ready
 from services.notifier.letters import line
-from services.notifier.notify import recipients_of
+from services.notifier.notify import about, recipients_of, topic_now, with_topics
 from services.notifier.rules import (
     CATEGORIES,
     ORDINARY,
     URGENT,
     Decision,
     Recipient,
-    TopicNow,
     decide,
     gone,
     local_day,
@@ -47,13 +46,13 @@ log = logging.getLogger(__name__)
 SQL = Queries(Path(__file__).parent / "sql" / "pipeline.sql")
 
 CLAIM, DIGEST_ITEMS = (
-    query.replace("{notification}", SQL.notification_columns).replace("{topic}", SQL.topic_joins)
+    with_topics(query.replace("{notification}", SQL.notification_columns).replace("{joins}", SQL.notification_joins))
     for query in (SQL.claim, SQL.digest_items)
 )
 
 LOOK_SECONDS = 0.2
-ASKED_AGAIN = "asked-again"
-"""The reason of a delivery that staff asked to send once more."""
+GAVE_UP = "gave-up"
+"""The reason of a delivery that was tried until it was too old."""
 SMALLEST, LARGEST = 20, 500
 SHOWN = 20
 """Items of a digest; of the rest it says how many."""
@@ -178,16 +177,19 @@ class Pipeline:
             for row in rows:
                 one = _ready(row, recipients[row["member_id"]])
                 told = spent.get(one.recipient.member_id)
-                decision = self._decide(row, one, now, told)
+                decision = self._decide(row, one, now, row["expires_at"], told)
+                counts = told is not None and not one.category.critical and one.category.name != "digest"
                 if one.category.name == "digest" and decision.action == "send":
                     decision = _fill(one, items.get(one.notification_id, []), now)
                 if decision.action == "digest" and one.channel == "email":
                     digests.setdefault(one.recipient.member_id, []).append(one.notification_id)
                 if decision.action == "send":
-                    if told is not None and not one.category.critical and one.category.name != "digest":
+                    if told is not None and counts:
                         told.add(one.notification_id)
                     ready.append(one)
                 written.append(_decided(row, decision, now))
+                if decision.reason == GAVE_UP and (failed := _published(one, "dead", GAVE_UP, now)) is not None:
+                    transaction.publish(failed)
             await connection.execute(SQL.write_decisions, now + self._lease, *arrays(written))
             await self._spend(connection, notification_ids, spent, recipients, now)
             await self._roll(connection, digests, recipients, now)
@@ -198,29 +200,21 @@ class Pipeline:
                 metrics.DELIVERIES.labels(channel, state, reason or "").inc()
         return len(rows), ready
 
-    def _decide(self, row: Any, one: Ready, now: datetime, told: set[int] | None) -> Decision:
-        topic = TopicNow(
-            answered=row["answered_at"] is not None,
-            closed=row["closed"],
-            deleted=row["deleted"],
-            merged=row["merged"],
-            claimed_by=row["claimed_by"],
-            claimed_until=row["claimed_until"],
-        )
+    def _decide(self, row: Any, one: Ready, now: datetime, until: datetime, told: set[int] | None = None) -> Decision:
         counted = 0 if told is None or one.notification_id in told else len(told)
         decision = decide(
             one.category,
             one.channel,
             one.recipient,
             now,
-            row["expires_at"],
-            muted=mutes(one.recipient, one.topic_id, one.data),
-            gone=gone(one.category.name, one.recipient.member_id, topic, one.actor_id, now),
+            until,
+            muted=mutes(one.recipient, one.topic_id, about(row) | one.data),
+            gone=gone(one.category.name, one.recipient.member_id, topic_now(row), one.actor_id, now),
             spent=counted,
             forced=row["forced"],
         )
         if decision.reason == "too-old" and row["attempts"]:
-            return Decision("skip", "gave-up")
+            return Decision("skip", GAVE_UP)
         return decision
 
     async def _items(self, connection: Any, rows: list[Any]) -> dict[int, list[tuple[Ready, Decision]]]:
@@ -233,8 +227,12 @@ class Pipeline:
         recipients = await recipients_of(connection, (part["member_id"] for part in parts))
         for part in parts:
             item = _ready(part, recipients[part["member_id"]])
-            decision = self._decide(part, item, part["now"], None)
-            found.setdefault(digests[part["digest_id"]]["notification_id"], []).append((item, decision))
+            digest = digests[part["digest_id"]]
+            # How old it is was judged when it was put in: a week's digest tells of the week. A date of its own holds.
+            own = item.data.get("answer_by")
+            until = datetime.fromisoformat(own) if own else digest["expires_at"]
+            decision = self._decide(part, item, part["now"], until)
+            found.setdefault(digest["notification_id"], []).append((item, decision))
         return found
 
     async def _spent(
@@ -357,7 +355,7 @@ class Pipeline:
             stored = [by_id[row["delivery_id"]] + (row["state"], row["reason"]) for row in found]
             await self._aftermath(connection, stored)
             for ready, outcome, state, reason in stored:
-                published = _published(ready, outcome, state, reason, now)
+                published = _published(ready, state, reason, now)
                 if published is not None:
                     transaction.publish(published)
                 if outcome.suppress and outcome.address is not None:
@@ -445,7 +443,7 @@ def _fill(digest: Ready, items: list[tuple[Ready, Decision]], now: datetime) -> 
     standing.sort(key=lambda item: (item.category.priority, item.at, item.notification_id))
     if len(standing) == 1:
         only = standing[0]
-        digest.what, digest.data, digest.at = only.what, only.data, only.at
+        digest.category, digest.what, digest.data, digest.at = only.category, only.what, only.data, only.at
         digest.topic_id, digest.actor_id, digest.actor_name = only.topic_id, only.actor_id, only.actor_name
         return Decision("send")
     digest.items, digest.more = standing[:SHOWN], max(0, len(standing) - SHOWN)
@@ -456,7 +454,7 @@ def _decided(row: Any, decision: Decision, now: datetime) -> tuple[Any, ...]:
     """How a decision is written down: id, fence, state, reason, due_at, and the entry of its history."""
     state, due_at = {
         "send": ("leased", row["due_at"]),
-        "skip": ("dead" if decision.reason == "gave-up" else "skipped", row["due_at"]),
+        "skip": ("dead" if decision.reason == GAVE_UP else "skipped", row["due_at"]),
         "suppress": ("suppressed", row["due_at"]),
         "digest": ("skipped", row["due_at"]),
         "wait": ("pending", decision.until),
@@ -510,7 +508,7 @@ def _result(ready: Ready, outcome: Outcome, now: datetime, luck: float) -> tuple
     )
 
 
-def _published(ready: Ready, outcome: Outcome, state: str, reason: str | None, now: datetime) -> Outgoing | None:
+def _published(ready: Ready, state: str, reason: str | None, now: datetime) -> Outgoing | None:
     common: dict[str, Any] = {
         "member_id": ready.member_id,
         "delivery_id": str(ready.delivery_id),

@@ -72,13 +72,10 @@ class Preferences:
     async def act(self, grant: Grant) -> None:
         """What a link in a mail stands for. Of an erased member nothing is left to change, and nothing is said."""
         try:
-            if grant.purpose == "unsubscribe" and grant.category == "digest":
-                await self.change(grant.member_id, {"digest": {"every": "off"}})
-                await self.change(grant.member_id, {"daily_budget": None})
-            elif grant.purpose == "unsubscribe" and grant.category in CHOOSABLE:
+            if grant.purpose == "unsubscribe" and grant.category in (*CHOOSABLE, "digest"):
                 await self.change(grant.member_id, {"channels": {grant.category: {grant.channel: False}}})
             elif grant.purpose == "pause":
-                await self.change(grant.member_id, {"paused_until": datetime.now(UTC) + A_WEEK})
+                await self.change(grant.member_id, {"paused_at_least_until": datetime.now(UTC) + A_WEEK})
             elif grant.purpose == "not-for-me":
                 await self.change(grant.member_id, {"mute": {"more_topics": [grant.detail]}})
         except Problem:
@@ -147,6 +144,7 @@ class Preferences:
                 "every": recipient.digest,
                 "at": f"{recipient.digest_at:%H:%M}",
                 "day": WEEKDAYS[recipient.digest_day - 1],
+                "declined": recipient.chose("digest", "email") is False,
             },
             "paused_until": recipient.paused_until
             if recipient.paused_until is not None and recipient.paused_until > now
@@ -190,6 +188,9 @@ def _columns(row: Any, said: Mapping[str, Any]) -> dict[str, Any]:
         for category, choices in said["channels"].items():
             channels.setdefault(category, {}).update(choices)
         columns["channels"] = json.dumps(channels)
+    if "paused_at_least_until" in said:
+        wanted = said["paused_at_least_until"]
+        columns["paused_until"] = max(columns["paused_until"] or wanted, wanted)
     if "quiet_hours" in said:
         quiet = said["quiet_hours"]
         columns["quiet_start"] = quiet and time.fromisoformat(quiet["start"])
@@ -198,8 +199,10 @@ def _columns(row: Any, said: Mapping[str, Any]) -> dict[str, Any]:
             columns["time_zone"] = quiet["time_zone"]
     if "digest" in said:
         digest = said["digest"]
-        if digest.get("every") is not None:
+        if digest.get("every") not in (None, columns["digest"]):
             columns["digest"] = digest["every"]
+            # Whoever had said "no more of these", and now says when they want them, wants them again.
+            columns["channels"] = json.dumps({**json.loads(columns["channels"]), "digest": {}})
         if digest.get("at") is not None:
             columns["digest_at"] = time.fromisoformat(digest["at"])
         if digest.get("day") is not None:

@@ -273,7 +273,7 @@ def decide(
     if not category.mandatory:
         if recipient.suspended:
             return Decision("skip", "member-suspended")
-        if category.name != "digest" and not recipient.wants(category, channel):
+        if not recipient.wants(category, channel):
             return Decision("skip", "preference")
         if muted is not None:
             return Decision("skip", muted)

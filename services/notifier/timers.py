@@ -17,10 +17,10 @@ from services.notifier.news import STAFF, News
 from services.notifier.notify import Telling, tell
 from services.notifier.rules import CATEGORIES
 from shared.contracts import notifier as events
-from shared.contracts.catalogue import NOTIFIER
+from shared.contracts.catalogue import FORUM, NOTIFIER, TOPICS
 from shared.forum import Facts
 from shared.forum.facts import SQL as FACTS_SQL
-from shared.messaging import Outbox, Outgoing
+from shared.messaging import Outbox, Outgoing, caught_up_at
 from shared.observability import metrics
 from shared.postgres import UNAVAILABLE, Queries
 
@@ -38,8 +38,8 @@ _RESEND = [name for name, category in CATEGORIES.items() if category.unknown == 
 class Timers:
     """Everything that happens because it is time."""
 
-    def __init__(self, outbox: Outbox, facts: Facts) -> None:
-        self._outbox, self._facts = outbox, facts
+    def __init__(self, outbox: Outbox, facts: Facts, cluster: Callable[[], str | None]) -> None:
+        self._outbox, self._facts, self._cluster = outbox, facts, cluster
 
     async def run_jobs(self) -> None:
         """Work off what concerns very many, until cancelled."""
@@ -173,9 +173,14 @@ class Timers:
         about = f"{year}-W{week:02d}"
         if await connection.fetchval(SQL.job_exists, f"promise {about}"):
             return
+        cluster = self._cluster()
+        for stream in (FORUM, TOPICS):
+            read_until = None if cluster is None else await caught_up_at(connection, cluster, stream)
+            if read_until is None or read_until < monday:
+                return  # not all that happened in that week is here yet
         figures = await connection.fetchrow(SQL.week, monday - timedelta(days=7), monday)
-        if figures["met"] + figures["missed"] == 0:
-            return
         data = {"week": about, "met": figures["met"], "missed": figures["missed"]}
         news = News("promise", "promise", (about,), data, begins.astimezone(UTC), audience=STAFF)
-        await connection.execute(SQL.write_job_of, f"promise {about}", json.dumps(news.plain()))
+        await connection.execute(
+            SQL.write_job_of, f"promise {about}", json.dumps(news.plain()), not figures["met"] + figures["missed"]
+        )

@@ -120,3 +120,37 @@ async def test_an_erasure_on_the_contacts_stream_alone_wipes_as_well(notifier: W
         await notifier.consumer.apply(Batch(transaction, [record]))
     assert await places(notifier.pool, "ada@mail.example") == []
     assert await notifier.published("notifier.availability") == []
+
+
+async def test_staff_who_are_erased_are_named_in_no_delivery_of_others(notifier: World) -> None:
+    for name in ("ada", "sue-of-staff", "tom-of-staff"):
+        await notifier.member(name)
+    await notifier.happen(notifier.event("quiz-passed", member_id="ada", application_id="a"))
+    await notifier.everything()
+    [one] = await notifier.deliveries("ada", channel="email")
+    await notifier.desk.resend(int(one["delivery_id"]), "sue-of-staff")
+    await notifier.desk.cancel(int(one["delivery_id"]), "tom-of-staff")
+    [one] = await notifier.deliveries("ada", channel="email")
+    assert [entry["detail"] for entry in one["history"][-2:]] == ["by sue-of-staff", "by tom-of-staff"]
+    await notifier.happen(
+        *(notifier.event("member-erased", member_id=name, status="erased") for name in ("sue-of-staff", "tom-of-staff"))
+    )
+    assert await places(notifier.pool, "sue-of-staff", "tom-of-staff") == []
+    [one] = await notifier.deliveries("ada", channel="email")
+    assert all(entry["detail"].startswith("by erased:") for entry in one["history"][-2:])
+
+
+async def test_an_account_that_was_merged_into_an_erased_member_is_wiped_too(notifier: World) -> None:
+    await notifier.member("old-account", "old-account@mail.example")
+    await notifier.member("new-account", "new-account@mail.example")
+    await notifier.happen(notifier.event("quiz-passed", member_id="old-account", application_id="a"))
+    await notifier.everything()
+    await notifier.happen(
+        notifier.event("member-merged", member_id="old-account", into_member_id="new-account", status="merged")
+    )
+    await notifier.happen(notifier.event("member-erased", member_id="new-account", status="erased"))
+    await notifier.happen(notifier.event("contact-changed", member_id="old-account", email="old-account@mail.example"))
+    left = await places(notifier.pool, "old-account@mail.example", "new-account")
+    assert left == []
+    for table in ("contact", "delivery", "notification", "mail"):
+        assert not await notifier.pool.fetchval(f"SELECT count(*) FROM {table} WHERE member_id = 'old-account'")

@@ -10,7 +10,7 @@ import pytest
 from services.notifier.channels import Outcome, Ready
 from services.notifier.channels.mailbox import MailboxChannel
 from services.notifier.rules import ORDINARY, URGENT
-from services.notifier.timers import Timers
+from services.notifier.tokens import Grant
 from shared.postgres import Pool
 from tests.notifier import Scripted, World, composer, running
 
@@ -321,7 +321,7 @@ async def test_a_digest_is_told_once_at_its_hour_without_what_is_gone(notifier: 
     await notifier.happen(notifier.event("topic-deleted", topic_id="t2"))
     await notifier.pool.execute("UPDATE digest SET closes_at = now()")
     # Several at once, and once more afterwards.
-    await asyncio.gather(*(Timers(notifier.outbox, notifier.facts)._close_digests() for _ in range(4)))
+    await asyncio.gather(*(notifier.timers._close_digests() for _ in range(4)))
     await notifier.everything()
     await notifier.everything()
     [mail] = await notifier.mails("ada")
@@ -344,6 +344,55 @@ async def test_an_empty_digest_is_not_sent_and_a_single_item_is_sent_as_itself(n
     assert (await notifier.states("ben"))[-1] == ("skipped", "empty-digest")
 
 
+async def test_a_weekly_digest_tells_of_the_whole_week(notifier: World) -> None:
+    await notifier.member("ada")
+    await notifier.preferences.change("ada", {"digest": {"every": "weekly", "day": "sunday"}})
+    await ask(notifier, "t1")
+    week = {"board": "everyone", "kind": "first-place"}
+    await notifier.happen(notifier.event("milestone-reached", member_id="ada", **week))
+    for answer_by, jam in ((datetime.now(UTC) + HOUR, "over"), (datetime.now(UTC) + 240 * HOUR, "open")):
+        invited = {"jam_id": jam, "answer_by": answer_by.isoformat()}
+        await notifier.happen(notifier.event("jam-invited", member_id="ada", **invited))
+    await notifier.turn()
+    await notifier.pool.execute(
+        "UPDATE notification SET at = at - interval '6 days', expires_at = expires_at - interval '6 days'"
+    )
+    past = (datetime.now(UTC) - HOUR).isoformat()
+    await notifier.pool.execute(
+        "UPDATE notification SET data = data || jsonb_build_object('answer_by', $1::text)"
+        " WHERE data ->> 'jam_id' = 'over'",
+        past,
+    )
+    await notifier.pool.execute("UPDATE digest SET closes_at = now()")
+    await notifier.everything()
+    [mail] = await notifier.mails("ada")
+    assert mail["subject"] == "3 pieces of news for you"
+
+
+async def test_no_more_digests_means_no_more_mails_and_leaves_the_rest_as_it_is(notifier: World) -> None:
+    await notifier.member("ada")
+    await notifier.preferences.change("ada", {"digest": {"every": "weekly"}, "daily_budget": 2})
+    await notifier.preferences.act(Grant("unsubscribe", "ada", "digest", "email"))
+    await ask(notifier, *(f"t{n}" for n in range(5)))
+    await notifier.turn()
+    await notifier.pool.execute("UPDATE digest SET closes_at = now()")
+    await notifier.everything()
+    assert await notifier.mails("ada") == []
+    assert (await notifier.states("ada"))[-1] == ("skipped", "preference")
+    found = await notifier.preferences.read("ada")
+    assert (found["daily_budget"], found["digest"]["every"], found["digest"]["declined"]) == (2, "weekly", True)
+    await notifier.preferences.change("ada", {"digest": {"every": "daily"}})
+    assert not (await notifier.preferences.read("ada"))["digest"]["declined"]
+
+
+async def test_a_week_s_pause_does_not_shorten_a_longer_one(notifier: World) -> None:
+    await notifier.member("ada")
+    until = datetime.now(UTC) + 60 * 24 * HOUR
+    await notifier.preferences.change("ada", {"paused_until": until})
+    await notifier.preferences.act(Grant("pause", "ada", "appointment", "email"))
+    assert (await notifier.preferences.read("ada"))["paused_until"] == until
+
+
 async def test_a_long_digest_shows_some_and_says_how_many_more(notifier_pool: Pool) -> None:
     world = World(notifier_pool, [channel := Scripted()])
     await world.member("ada")
@@ -357,6 +406,46 @@ async def test_a_long_digest_shows_some_and_says_how_many_more(notifier_pool: Po
     letter, _ = composer().letter(digest)
     assert letter.subject == "33 pieces of news for you"
     assert letter.paragraphs == ["And 13 more in your inbox."]
+
+
+async def test_what_staff_send_again_goes_out_after_a_failed_attempt_too(notifier_pool: Pool) -> None:
+    outcomes = iter([Outcome("bounced", "550"), Outcome("retry", "450")])
+    world = World(notifier_pool, [channel := Scripted(script=lambda ready: next(outcomes, Outcome("accepted")))])
+    await world.member("ada")
+    await ask(world, "t1")
+    await world.turn()
+    await world.preferences.change("ada", {"paused_until": datetime.now(UTC) + 24 * HOUR, "quiet_hours": around_now()})
+    [one] = await world.deliveries("ada", channel="email")
+    await world.desk.resend(int(one["delivery_id"]), "sue")
+    await world.turn()
+    await world.make_due()
+    await world.turn()
+    assert await world.states("ada") == [("accepted", None)]
+    assert len(channel.sent) == 3
+
+
+async def test_what_is_given_up_is_published(notifier_pool: Pool) -> None:
+    world = World(notifier_pool, [Scripted(script=lambda ready: Outcome("retry", "450"))])
+    await world.member("ada")
+    await ask(world, "t1")
+    await world.turn()
+    await world.pool.execute("UPDATE delivery SET expires_at = now() WHERE channel = 'email'")
+    await world.make_due()
+    await world.turn()
+    assert await world.states("ada") == [("dead", "gave-up")]
+    [failed] = [one for one in await world.published("notifier.events") if one["type"] == "notification-failed"]
+    assert failed["data"]["reason"] == "gave-up"
+
+
+async def test_the_desk_finds_what_was_sent_before_a_merge_under_either_account(notifier: World) -> None:
+    for name in ("old", "new"):
+        await notifier.member(name)
+        await notifier.happen(notifier.event("quiz-passed", member_id=name, application_id=f"of-{name}"))
+    await notifier.everything()
+    await notifier.happen(notifier.event("member-merged", member_id="old", into_member_id="new", status="merged"))
+    for asked in ("old", "new"):
+        assert len((await notifier.desk.deliveries(member=asked, channel="email"))["items"]) == 2
+        assert len((await notifier.desk.mails(asked, 10, None))["items"]) == 2
 
 
 async def test_a_pause_skips_and_the_inbox_goes_on(notifier: World) -> None:

@@ -322,6 +322,37 @@ async def test_a_throttling_reply_slows_down_and_successes_speed_up_again(notifi
         await mails.close()
 
 
+async def test_a_server_that_throttles_after_an_outage_holds_up_nothing_urgent(notifier_pool: Pool) -> None:
+    def script(step: str, line: str) -> str | None:
+        return "451 4.7.0 too much" if step == "RCPT" and "m0@" not in line else None
+
+    async with smtp_server(script) as server:
+        mails = channel(server.port)
+        breaker = mails.providers[0].breaker
+        for _ in range(breaker.tolerated):
+            breaker.failed(0.0, "no-connection")
+        breaker.open_until, breaker.rest = 0.0, 5.0
+        world = World(notifier_pool, [mails])
+        await world.member("m0")
+        for n in range(1, 12):
+            await world.member(f"m{n}")
+            more = {"board": "everyone", "kind": "first-place"}
+            await world.happen(world.event("milestone-reached", member_id=f"m{n}", **more))
+
+        async def urgent_is_told() -> bool:
+            found = await world.deliveries("m0", channel="email", category="application")
+            return [one["state"] for one in found] == ["accepted"]
+
+        ordinary = asyncio.create_task(running(world.pipeline, urgent_is_told))
+        while not any(line.startswith("RCPT") for line in server.commands):
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await world.happen(world.event("quiz-passed", member_id="m0", application_id="a"))
+        await ordinary
+        assert time.monotonic() - began < 3
+        await mails.close()
+
+
 # --- TLS and authentication -----------------------------------------------------------------------------------------
 
 

@@ -295,47 +295,90 @@ async def test_suspended_members_are_told_nothing(notifier: World) -> None:
     assert await notifier.states("ada") == [("skipped", "member-suspended")]
 
 
-async def test_mondays_report_goes_to_staff_who_want_it_once_a_week(notifier: World) -> None:
+def created(notifier: World, topic_id: str, at: datetime, kind: str = "question") -> dict[str, Any]:
+    common = {"author_id": "x", "author_kind": "member", "title": topic_id, "space": "help", "tags": [], "kind": kind}
+    return notifier.event("topic-created", at, topic_id=topic_id, **common)
+
+
+def answered(notifier: World, topic_id: str, at: datetime, *, within_target: bool = True) -> dict[str, Any]:
+    return notifier.event(
+        "first-response-recorded",
+        at,
+        topic_id=topic_id,
+        reply_id="r",
+        responder_id="x",
+        responder_kind="star",
+        seconds=60.0,
+        within_target=within_target,
+        topic_kind="question",
+        space="help",
+        answered_at=at.isoformat(),
+    )
+
+
+async def test_mondays_report_is_of_the_questions_asked_in_the_week_and_goes_out_once(notifier: World) -> None:
     await notifier.member("sue")
     await notifier.preferences.change("sue", {"channels": {"promise": {"email": True}}}, staff=True)
     monday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     monday -= timedelta(days=monday.weekday())
     for n in range(3):
         await notifier.happen(
-            notifier.event(
-                "first-response-recorded",
-                monday - 30 * HOUR,
-                topic_id=f"t{n}",
-                reply_id="r",
-                responder_id="x",
-                responder_kind="star",
-                seconds=60.0,
-                within_target=True,
-                topic_kind="question",
-                space="help",
-                answered_at=(monday - 30 * HOUR).isoformat(),
-            )
+            created(notifier, f"t{n}", monday - 40 * HOUR), answered(notifier, f"t{n}", monday - 30 * HOUR)
         )
     await notifier.happen(
-        notifier.event(
-            "topic-created",
-            monday - 90 * HOUR,
-            topic_id="late",
-            author_id="x",
-            author_kind="member",
-            title="Late",
-            space="help",
-            tags=[],
-            kind="question",
-        ),
-        notifier.event("target-breached", topic_id="late", due_at=(monday - 20 * HOUR).isoformat()),
+        created(notifier, "breached", monday - 90 * HOUR),
+        notifier.event("target-breached", topic_id="breached", due_at=(monday - 20 * HOUR).isoformat()),
+        # Nobody will ever answer it; of the one behind it nobody can say yet.
+        created(notifier, "closed", monday - 90 * HOUR),
+        notifier.event("topic-closed", monday - 80 * HOUR, topic_id="closed"),
+        created(notifier, "waiting", monday - 2 * HOUR),
+        created(notifier, "talk", monday - 90 * HOUR, kind="discussion"),
+        notifier.event("topic-closed", monday - 80 * HOUR, topic_id="talk"),
+        # Asked in the week before, answered in this one.
+        created(notifier, "old", monday - 190 * HOUR),
+        answered(notifier, "old", monday - 100 * HOUR, within_target=False),
     )
-    async with notifier.pool.acquire() as connection:
-        for _ in range(2):
+
+    async def report() -> int:
+        async with notifier.pool.acquire() as connection:
             await notifier.timers._report(connection, monday + 7 * HOUR)
-    jobs = await notifier.pool.fetch("SELECT data FROM job WHERE key LIKE 'promise %'")
-    assert len(jobs) == 1
+        return int(await notifier.pool.fetchval("SELECT count(*) FROM job WHERE key LIKE 'promise %'"))
+
+    assert await report() == 0, "not all of that week has been read yet"
+    for stream in ("forum.events", "topics.events"):
+        await notifier.pool.execute(
+            "INSERT INTO consumer_offset (cluster, stream, partition, caught_up_at) VALUES ('cluster', $1, 0, $2)",
+            stream,
+            monday + HOUR,
+        )
+    assert [await report() for _ in range(2)] == [1, 1]
     await notifier.pool.execute("UPDATE job SET data = data || jsonb_build_object('at', now())")
     await notifier.everything()
     [mail] = [mail for mail in await notifier.mails("sue") if mail["category"] == "promise"]
-    assert mail["subject"] == "75.0% of last week's questions were answered in time"
+    assert mail["subject"] == "60.0% of last week's questions were answered in time"
+
+
+async def test_a_claim_is_told_to_nobody_who_muted_the_question_or_wanted_none(notifier: World) -> None:
+    for name in ("ada", "ben", "cleo", "eve"):
+        await notifier.member(name)
+    await notifier.preferences.change("ben", {"mute": {"tags": ["ios"]}})
+    none = dict.fromkeys(("email", "push", "inbox"), False)
+    await notifier.preferences.change("cleo", {"channels": {"answer-needed": none}})
+    await notifier.happen(notifier.asked("t1", "ada", "ben", "cleo", "eve", tags=["ios"]))
+    until = (datetime.now(UTC) + 4 * HOUR).isoformat()
+    await notifier.happen(notifier.event("topic-claimed", topic_id="t1", member_id="eve", until=until))
+    await notifier.everything()
+    told = {
+        name: [item["category"] for item in (await notifier.inbox.page(name, 10, None))["items"]]
+        for name in ("ada", "ben", "cleo", "eve")
+    }
+    assert told == {"ada": ["claimed", "answer-needed"], "ben": [], "cleo": [], "eve": ["answer-needed"]}
+
+
+async def test_the_inbox_is_not_told_of_what_is_gone_already(notifier: World) -> None:
+    await notifier.member("ada")
+    await notifier.happen(notifier.event("topic-deleted", topic_id="t1"))
+    await notifier.happen(notifier.asked("t1", "ada"))
+    await notifier.everything()
+    assert (await notifier.inbox.page("ada", 10, None))["items"] == []
+    assert await notifier.states("ada", "inbox") == [("skipped", "topic-deleted")]

@@ -211,7 +211,8 @@ class PushChannel:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=2 * CONNECTIONS,
+                    # One share for each lane: two that are ordinary and the urgent one.
+                    limit=3 * CONNECTIONS,
                     resolver=_CheckedResolver(self.guard.private),
                     use_dns_cache=False,
                     ssl=self._ssl,

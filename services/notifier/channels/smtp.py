@@ -404,22 +404,21 @@ class SmtpChannel:
         provider = self._provider()
         if provider is None:
             return
-        provider.breaker.probe(self._clock())
         queue = deque(batch)
-        alone = provider.breaker.probing
-        workers = 1 if urgent or alone else min(provider.account.connections, len(queue))
-        try:
-            await asyncio.gather(*(self._work(provider, queue, attempts, urgent) for _ in range(workers)))
-        finally:
-            if alone:
+        while queue and provider.breaker.probe(self._clock()):
+            try:
+                await self._work(provider, deque([queue.popleft()]), attempts, urgent)
+            finally:
                 provider.breaker.probing = False
+        workers = 1 if urgent else min(provider.account.connections, len(queue))
+        await asyncio.gather(*(self._work(provider, queue, attempts, urgent) for _ in range(workers)))
 
     async def _work(self, provider: Provider, queue: deque[Ready], attempts: Attempts, urgent: bool) -> None:
         async with provider.slot(urgent):
             session: Session | None = None
             try:
                 while queue and not provider.breaker.is_open(self._clock()):
-                    if provider.breaker.rest > 0.01:
+                    if provider.breaker.rest > 0.01 and not urgent:
                         await asyncio.sleep(provider.breaker.rest)
                     ready = queue.popleft()
                     session = await self._one(provider, session, ready, attempts, urgent)
@@ -487,9 +486,7 @@ class SmtpChannel:
             self._failed(provider, f"{reply.brief} at {phase}", at_once=True)
         elif found.close:
             self._failed(provider, reply.brief)
-        elif found.slow:
-            breaker.slow_down()
-        elif breaker.succeeded():
+        elif breaker.slow_down() if found.slow else breaker.succeeded():
             self._on_change(breaker)
         detail = f"{phase}: {reply.code} {reply.text}"
         outcome = Outcome(found.result, reply.brief, detail, name, ready.address, suppress=found.suppress)

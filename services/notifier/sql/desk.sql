@@ -8,10 +8,19 @@ delivery AS d JOIN notification AS n USING (notification_id)
 -- name: of_topic
 notification AS n JOIN delivery AS d USING (notification_id)
 
+-- name: accounts
+-- All ids that stand for the same member as this one.
+WITH who AS (
+    SELECT coalesce((SELECT root FROM alias WHERE what = 'member' AND id = $1), $1) AS root
+)
+SELECT root AS id FROM who
+UNION ALL
+SELECT alias.id FROM alias JOIN who USING (root) WHERE what = 'member';
+
 -- name: deliveries
 SELECT {columns}
 FROM {which}
-WHERE ($1::text IS NULL OR d.member_id = $1) AND ($2::text IS NULL OR d.state = $2)
+WHERE ($1::text[] IS NULL OR d.member_id = ANY($1)) AND ($2::text IS NULL OR d.state = $2)
     AND ($3::text IS NULL OR d.channel = $3) AND ($4::text IS NULL OR n.category = $4)
     AND ($5::text IS NULL OR n.topic_id = $5) AND ($6::bigint IS NULL OR d.delivery_id < $6)
 ORDER BY d.delivery_id DESC
@@ -28,16 +37,16 @@ FROM delivery AS d JOIN notification AS n USING (notification_id)
 WHERE d.delivery_id = $1 FOR UPDATE OF d;
 
 -- name: resend
-UPDATE delivery SET state = 'pending', reason = $2, due_at = now(), attempts = 0, lease_until = NULL,
-    expires_at = greatest(expires_at, now() + $3::interval),
+UPDATE delivery SET state = 'pending', reason = 'asked-again', due_at = now(), attempts = 0, lease_until = NULL,
+    expires_at = greatest(expires_at, now() + $2::interval), forced = true, by_staff = true,
     history = history || jsonb_build_array(
-        jsonb_build_object('at', now(), 'state', 'pending', 'reason', $2::text, 'detail', 'by ' || $4::text))
+        jsonb_build_object('at', now(), 'state', 'pending', 'reason', 'asked-again', 'by', $3::text))
 WHERE delivery_id = $1;
 
 -- name: cancel
-UPDATE delivery SET state = 'skipped', reason = 'cancelled', lease_until = NULL,
+UPDATE delivery SET state = 'skipped', reason = 'cancelled', lease_until = NULL, by_staff = true,
     history = history || jsonb_build_array(
-        jsonb_build_object('at', now(), 'state', 'skipped', 'reason', 'cancelled', 'detail', 'by ' || $2::text))
+        jsonb_build_object('at', now(), 'state', 'skipped', 'reason', 'cancelled', 'by', $2::text))
 WHERE delivery_id = $1;
 
 -- name: suppressions
@@ -62,7 +71,7 @@ ON CONFLICT (name) DO UPDATE SET channel = excluded.channel, failures = excluded
 
 -- name: mails
 SELECT mail_id, delivery_id, member_id, address, subject, category, sent_at FROM mail
-WHERE ($1::text IS NULL OR member_id = $1) AND ($2::bigint IS NULL OR mail_id < $2)
+WHERE ($1::text[] IS NULL OR member_id = ANY($1)) AND ($2::bigint IS NULL OR mail_id < $2)
 ORDER BY mail_id DESC LIMIT $3;
 
 -- name: mail

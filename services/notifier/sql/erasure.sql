@@ -1,3 +1,6 @@
+-- name: merged_into
+SELECT id, root FROM alias WHERE what = 'member' AND root = ANY($1::text[]);
+
 -- name: erase_mail
 -- Mails to them, and mails to others in which their name stands.
 DELETE FROM mail WHERE member_id = ANY($1::text[]) OR named && $1::text[];
@@ -54,3 +57,14 @@ UPDATE job AS j SET
     after = CASE WHEN j.after = given.id AND j.done_at IS NOT NULL THEN '' ELSE j.after END
 FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
 WHERE j.actor_id = given.id OR j.data ->> 'never' = given.id OR j.after = given.id;
+
+-- name: rename_staff
+-- Who sent a delivery again, or cancelled it.
+UPDATE delivery AS d SET history = (
+    SELECT jsonb_agg(CASE WHEN given.id IS NULL THEN entry ELSE entry || jsonb_build_object('by', given.stand_in) END ORDER BY n)
+    FROM jsonb_array_elements(d.history) WITH ORDINALITY AS t (entry, n)
+    LEFT JOIN unnest($1::text[], $2::text[]) AS given (id, stand_in) ON given.id = entry ->> 'by'
+)
+WHERE d.by_staff AND EXISTS (
+    SELECT FROM unnest($1::text[]) AS given (id) WHERE d.history @> jsonb_build_array(jsonb_build_object('by', given.id))
+);

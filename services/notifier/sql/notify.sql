@@ -23,6 +23,21 @@ LEFT JOIN LATERAL (
     WHERE push_subscription.member_id = coalesce(a.root, g.asked_for)
 ) AS u ON true;
 
+-- name: topic_columns
+-- What is known of the topic of n at the moment.
+n.topic_id, t.title, t.url, t.space, t.language, t.tags,
+    t.closed_at IS NOT NULL AND NOT coalesce(t.reopened_at > t.closed_at, false) AS closed,
+    t.deleted_at IS NOT NULL AND NOT coalesce(t.restored_at > t.deleted_at, false) AS deleted,
+    x.root IS NOT NULL AS merged, w.answered_at, w.claimed_by, w.claimed_until
+
+-- name: topic_joins
+LEFT JOIN topic AS t ON t.topic_id = n.topic_id
+LEFT JOIN topic_now AS w ON w.topic_id = n.topic_id
+LEFT JOIN alias AS x ON x.what = 'topic' AND x.id = n.topic_id
+
+-- name: topics
+SELECT {topic_columns} FROM unnest($1::text[]) AS n (topic_id) {topic_joins};
+
 -- name: write_notifications
 INSERT INTO notification (
     dedupe_key, member_id, category, what, topic_id, actor_id, data, at, expires_at, in_inbox, traceparent

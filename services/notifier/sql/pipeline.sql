@@ -12,15 +12,10 @@ WHERE EXISTS (
 );
 
 -- name: notification_columns
-n.category, n.what, n.data, n.at, n.topic_id, n.actor_id, n.traceparent, t.title, t.url, t.space,
-    t.closed_at IS NOT NULL AND NOT coalesce(t.reopened_at > t.closed_at, false) AS closed,
-    t.deleted_at IS NOT NULL AND NOT coalesce(t.restored_at > t.deleted_at, false) AS deleted,
-    x.root IS NOT NULL AS merged, w.answered_at, w.claimed_by, w.claimed_until, actor.name AS actor_name
+n.category, n.what, n.data, n.at, n.actor_id, n.traceparent, {topic_columns}, actor.name AS actor_name
 
--- name: topic_joins
-LEFT JOIN topic AS t ON t.topic_id = n.topic_id
-LEFT JOIN topic_now AS w ON w.topic_id = n.topic_id
-LEFT JOIN alias AS x ON x.what = 'topic' AND x.id = n.topic_id
+-- name: notification_joins
+{topic_joins}
 LEFT JOIN member AS actor ON actor.member_id = n.actor_id
 
 -- name: claim
@@ -42,10 +37,10 @@ WITH first AS (
 )
 SELECT d.delivery_id, d.notification_id, d.member_id, d.channel, d.target, d.due_at, d.expires_at, d.attempts,
     d.reason, d.made_at, pg_current_xact_id()::text::bigint AS fence, clock_timestamp() AS now,
-    coalesce(d.reason = 'asked-again', false) AS forced, {notification}
+    d.forced, {notification}
 FROM chosen AS d
 JOIN notification AS n USING (notification_id)
-{topic}
+{joins}
 ORDER BY d.delivery_id;
 
 -- name: digest_items
@@ -55,7 +50,7 @@ SELECT i.digest_id, 0::bigint AS delivery_id, n.notification_id, n.member_id, 'e
 FROM unnest($1::bigint[]) AS g (digest_id)
 JOIN digest_item AS i USING (digest_id)
 JOIN notification AS n USING (notification_id)
-{topic};
+{joins};
 
 -- name: write_decisions
 UPDATE delivery AS d SET state = given.state, reason = given.reason, due_at = given.due_at, fence = given.fence,

@@ -17,7 +17,8 @@ DELETE FROM job WHERE job_id = $1;
 SELECT EXISTS (SELECT FROM job WHERE key = $1);
 
 -- name: write_job_of
-INSERT INTO job (key, kind, data) VALUES ($1, 'fan-out', $2) ON CONFLICT (key) DO NOTHING;
+INSERT INTO job (key, kind, data, done_at) VALUES ($1, 'fan-out', $2, CASE WHEN $3 THEN now() END)
+ON CONFLICT (key) DO NOTHING;
 
 -- name: followers
 SELECT DISTINCT f.member_id
@@ -30,10 +31,14 @@ CROSS JOIN LATERAL (
 ORDER BY f.member_id LIMIT $4;
 
 -- name: asked
--- Who was told of the question.
-SELECT DISTINCT member_id FROM notification
-WHERE topic_id = $1 AND category = 'answer-needed' AND member_id > $2
-ORDER BY member_id LIMIT $3;
+-- Who was asked to answer the question: not those who had it muted, or want none of it.
+SELECT DISTINCT n.member_id FROM notification AS n
+WHERE n.topic_id = $1 AND n.category = 'answer-needed' AND n.member_id > $2
+    AND EXISTS (
+        SELECT FROM delivery AS d WHERE d.notification_id = n.notification_id
+            AND coalesce(d.reason, '') <> 'preference' AND coalesce(d.reason, '') NOT LIKE 'muted-%'
+    )
+ORDER BY n.member_id LIMIT $3;
 
 -- name: staff
 SELECT member_id FROM preference WHERE staff AND member_id > $1 ORDER BY member_id LIMIT $2;
@@ -119,14 +124,18 @@ FROM told ORDER BY notification_id
 RETURNING delivery_id;
 
 -- name: week
--- Questions that were decided within the week: answered in it, or due in it and not answered since.
-SELECT
-    (SELECT count(*) FROM topic_now AS w WHERE w.answered_at >= $1 AND w.answered_at < $2 AND w.within_target
-        AND coalesce(w.kind = 'question', true)) AS met,
-    (SELECT count(*) FROM topic_now AS w JOIN topic AS t USING (topic_id)
-        WHERE w.breached_at >= $1 AND w.breached_at < $2 AND NOT coalesce(w.within_target, false)
-        AND NOT (t.deleted_at IS NOT NULL AND NOT coalesce(t.restored_at > t.deleted_at, false))
-        AND NOT EXISTS (SELECT FROM alias WHERE what = 'topic' AND id = w.topic_id)) AS missed;
+-- Of the questions that were asked within the week: how many were answered in time, and how many were not, or never
+-- will be, because they were closed without an answer. What is still waited for is neither.
+SELECT count(*) FILTER (WHERE w.within_target) AS met,
+    count(*) FILTER (WHERE NOT coalesce(w.within_target, false) AND (
+        w.answered_at IS NOT NULL OR w.breached_at IS NOT NULL
+        OR t.closed_at IS NOT NULL AND NOT coalesce(t.reopened_at > t.closed_at, false)
+    )) AS missed
+FROM topic AS t
+LEFT JOIN topic_now AS w USING (topic_id)
+WHERE t.created_at >= $1 AND t.created_at < $2 AND t.kind = 'question'
+    AND NOT (t.deleted_at IS NOT NULL AND NOT coalesce(t.restored_at > t.deleted_at, false))
+    AND NOT EXISTS (SELECT FROM alias WHERE what = 'topic' AND id = t.topic_id);
 
 -- name: forget_old
 -- What has done its work and is needed no more.
