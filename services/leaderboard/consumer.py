@@ -32,8 +32,12 @@ class LeaderboardConsumer:
             last = batch.records[-1].event
             otherwise = Mark(all(record.event.backfill for record in batch.records), last.traceparent)
             await rederive(connection, touched, otherwise)
-        if touched.members and (touched.erased or await connection.fetchval("SELECT EXISTS (SELECT FROM hidden)")):
+        if touched.members and (
+            touched.erased or await connection.fetchval(SQL.relist_may_matter, list(touched.members))
+        ):
             # Who stands for whom may have changed, and with it who is to be seen.
             await connection.execute(SQL.lock_boards_in_transaction)
-            await connection.execute(SQL.relist, list(touched.members))
+            boards = [row["board"] for row in await connection.fetch(SQL.relist, list(touched.members))]
+            if boards:
+                await connection.execute(SQL.log_changes, boards, [None] * len(boards))
         batch.transaction.after_commit(self._written)

@@ -25,10 +25,10 @@ class Members:
         self, member_id: str, principal: Principal | None, limit: int, cursor: str | None
     ) -> dict[str, Any]:
         """Every entry, the latest first, with why it counts or not. Raises Problem 404, also for who is hidden."""
-        await self._not_erased(member_id)
+        await self._not_erased(self._pool, member_id)
         who = await self._pool.fetchrow(SQL.who, member_id)
         hidden = who["unlisted"] and not who["erased"]
-        if hidden and not await self._may_see(who["member_id"], principal):
+        if hidden and not await self._may_see(self._pool, who["member_id"], principal):
             raise Problem(404, "There is no such member.")
         position: list[Any] = []
         if cursor is not None:
@@ -49,14 +49,16 @@ class Members:
 
     async def visibility(self, member_id: str, principal: Principal) -> dict[str, Any]:
         """Whether others may see a member. Raises Problem 403."""
-        root = await self._own(member_id, principal)
+        root = await self._own(self._pool, member_id, principal)
         hidden = await self._pool.fetchval(VISIBILITY.is_hidden, root)
         return {"member_id": root, "visible": not hidden}
 
     async def set_visibility(self, member_id: str, principal: Principal, visible: bool) -> dict[str, Any]:
         """Let a member be seen or not, on every board from now on. Raises Problem 403 or 404."""
-        root = await self._own(member_id, principal)
+        await self._own(self._pool, member_id, principal)
         async with self._pool.acquire() as connection, folding(self._outbox, connection) as transaction:
+            # While the lock was waited for they may have been erased, or have come to stand for somebody else.
+            root = await self._own(connection, member_id, principal)
             # Of an account with others merged into it, what holds for one of them holds for all.
             await transaction.connection.execute(VISIBILITY.show if visible else VISIBILITY.hide, root)
             moved = await transaction.connection.fetch(BOARDS_SQL.relist, [root])
@@ -66,21 +68,24 @@ class Members:
         return {"member_id": root, "visible": visible}
 
     async def is_erased(self, member_id: str) -> bool:
-        """Whether this is the id of somebody who was erased: nothing is told under it any more."""
-        return bool(await self._pool.fetchval(VISIBILITY.is_erased, self._facts.stand_in(member_id)))
+        """Whether this is an id of somebody who was erased: nothing is told under it any more."""
+        return await self._is_erased(self._pool, member_id)
 
-    async def _not_erased(self, member_id: str) -> None:
-        if await self.is_erased(member_id):
+    async def _is_erased(self, connection: Any, member_id: str) -> bool:
+        return bool(await connection.fetchval(VISIBILITY.is_erased, self._facts.stand_in(member_id), member_id))
+
+    async def _not_erased(self, connection: Any, member_id: str) -> None:
+        if await self._is_erased(connection, member_id):
             raise Problem(404, "There is no such member.")
 
-    async def _own(self, member_id: str, principal: Principal) -> str:
-        await self._not_erased(member_id)
-        root: str = await self._pool.fetchval(VISIBILITY.root_of, member_id)
-        if not await self._may_see(root, principal):
+    async def _own(self, connection: Any, member_id: str, principal: Principal) -> str:
+        await self._not_erased(connection, member_id)
+        root: str = await connection.fetchval(VISIBILITY.root_of, member_id)
+        if not await self._may_see(connection, root, principal):
             raise Problem(403, "That is the member's own to say, and the staff's.")
         return root
 
-    async def _may_see(self, root: str, principal: Principal | None) -> bool:
+    async def _may_see(self, connection: Any, root: str, principal: Principal | None) -> bool:
         """Staff, and the member whoever of their accounts the token names."""
         if principal is None:
             return False
@@ -88,7 +93,7 @@ class Members:
             return True
         if principal.member_id is None:
             return False
-        return bool(root == await self._pool.fetchval(VISIBILITY.root_of, principal.member_id))
+        return bool(root == await connection.fetchval(VISIBILITY.root_of, principal.member_id))
 
 
 def _entry(row: Any) -> dict[str, Any]:

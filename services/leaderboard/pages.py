@@ -128,7 +128,7 @@ def router(runtime: Runtime, members: Members, seasons: Seasons) -> APIRouter:
             rule_names=standings.RULES,
             chart=standings.points_chart(months),
             standings=standings,
-            most=rules.most,
+            rules=rules,
             ranks=ranks,
             seasons=await pool.fetch(SQL.seasons_of, who),
             visible=(await members.visibility(who, principal))["visible"]

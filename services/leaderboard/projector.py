@@ -37,9 +37,10 @@ MOST_NAMED = 200
 """Of more members than these a watcher is told only that the board changed."""
 
 FOLD_TAKEN = SQL.fold.replace("{postings}", SQL.taken_postings).replace("{boards}", "").replace("{periods}", "")
+FOLD_NAMED = SQL.fold.replace("{postings}", SQL.named_postings).replace("{boards}", "").replace("{periods}", "")
 FOLD_ALL = (
     SQL.fold.replace("{postings}", SQL.all_postings)
-    .replace("{boards}", "AND ($1::text IS NULL OR b.board = $1)")
+    .replace("{boards}", "AND ($1::text IS NULL OR b.board = $1) AND b.epoch >= (SELECT current FROM epoch)")
     .replace("{periods}", "WHERE $2::int IS NULL OR w.period = $2")
 )
 
@@ -139,12 +140,16 @@ class Projector:
         boards = _boards_of(rows)
         await connection.execute(SQL.write_boards, [epoch for epoch, _ in boards], [board for _, board in boards])
         live = {(current, board) for board in _boards_with_news(rows, current)}
-        before = await self._first_ten(connection, current, live)
-        mended = await connection.fetch(FOLD_TAKEN, rows[-1]["id"])
-        await mend(connection, mended)
+        before = [await self._first_ten(connection, current, live)]
+        if live and (quiet := _history(rows, current)):
+            # First, so that whom it lifts is there before the news.
+            await mend(connection, await connection.fetch(FOLD_NAMED, quiet))
+            before.append(await self._first_ten(connection, current, live))
+        await mend(connection, await connection.fetch(FOLD_TAKEN, rows[-1]["id"]))
         _publish(transaction, [row for row in rows if row["epoch"] == current])
         await self._milestones(transaction, current, live, before, rows)
-        await _log_changes(connection, {board: who for (epoch, board), who in boards.items() if epoch == current})
+        moved = {board: who for (epoch, board), who in boards.items() if epoch == current}
+        await _log_changes(connection, await _without_unlisted(connection, moved))
         return len(rows)
 
     async def _first_ten(self, connection: Any, current: int, live: set[tuple[int, str]]) -> dict[str, list[str]]:
@@ -159,18 +164,23 @@ class Projector:
         transaction: Transaction,
         current: int,
         live: set[tuple[int, str]],
-        before: Mapping[str, list[str]],
+        before: list[dict[str, list[str]]],
         rows: list[Any],
     ) -> None:
         """Who came among a board's first ten by something that is news; each is told once for ever."""
         reached: dict[tuple[str, str, str], Any] = {}
-        gained: dict[str, Any] = {row["member_id"]: row for row in rows if _is_news(row, current)}
+        gained: dict[tuple[str, str], Any] = {
+            (row["member_id"], board): row for row in rows if _is_news(row, current) for board in _scopes(row)
+        }
         for board, members in (await self._first_ten(transaction.connection, current, live)).items():
             for n, member in enumerate(members):
-                if member in gained and member not in before[board]:
-                    reached[member, board, "entered-top-10"] = gained[member]
-                if n == 0 and member in gained and before[board][:1] != [member]:
-                    reached[member, board, "first-place"] = gained[member]
+                cause = gained.get((member, board))
+                if cause is None:
+                    continue
+                if all(member not in then[board] for then in before):
+                    reached[member, board, "entered-top-10"] = cause
+                if n == 0 and all(then[board][:1] != [member] for then in before):
+                    reached[member, board, "first-place"] = cause
         if not reached:
             return
         for row in await transaction.connection.fetch(SQL.write_milestones, *arrays(reached)):
@@ -217,6 +227,13 @@ def _boards_with_news(rows: list[Any], current: int) -> set[str]:
     return {board for row in rows if _is_news(row, current) for board in _scopes(row)}
 
 
+def _history(rows: list[Any], current: int) -> list[int]:
+    """The postings of entries that were gained and are no news. All of an entry's stay together, in their order."""
+    news = {row["entry_id"] for row in rows if _is_news(row, current)}
+    gained = {row["entry_id"] for row in rows if row["sign"] > 0} - news
+    return [row["id"] for row in rows if row["entry_id"] in gained] if gained else []
+
+
 def _said(row: Any) -> tuple[Any, ...]:
     """What an event says of an entry."""
     return tuple(row[name] for name in ("member_id", "points", "topic_id", "reply_id", "kudos_id"))
@@ -255,6 +272,13 @@ def _outgoing(row: Any, event: type[events.PointsAwarded] | type[events.PointsRe
         "cause": {"topic_id": row["topic_id"], "reply_id": row["reply_id"], "kudos_id": row["kudos_id"]},
     }
     return Outgoing(LEADERBOARD, event, data, row["at"], row["backfill"], row["traceparent"])
+
+
+async def _without_unlisted(connection: Any, boards: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same without who is not to be seen: whoever watches learns nothing of them, nor that there is something."""
+    members = sorted(set().union(*boards.values()))
+    unlisted = {row["member_id"] for row in await connection.fetch(SQL.unlisted_of, members)}
+    return {board: seen for board, who in boards.items() if (seen := who - unlisted)}
 
 
 async def _log_changes(connection: Any, boards: Mapping[str, set[str]]) -> None:

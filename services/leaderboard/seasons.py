@@ -75,6 +75,7 @@ class Seasons:
                 period = SEASON + row["season_no"]
                 await connection.execute(SQL.freeze, row["season_no"], period)
                 await connection.execute(SQL.forget_open, period)
+                await connection.execute(SQL.log_freeze, row["season_no"])
                 first = await connection.fetch(SQL.first_standings, row["season_no"], row["board"], MOST_TOLD)
                 standings = [
                     events.Standing(

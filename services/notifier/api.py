@@ -20,6 +20,7 @@ from services.notifier.rules import CATEGORIES, CHOOSABLE, is_zone
 from services.notifier.signing import Signing
 from shared.contracts.notifier import LocalTime
 from shared.contracts.types import NO_NUL, Email, Id, Instant, Label, Language
+from shared.forum.facts import SQL as FACTS_SQL
 from shared.runtime import Runtime
 from shared.web import Cursor, Limit, Principal, Problem, Role, require
 from shared.web.parameters import BLANK_IS_ABSENT, Word
@@ -527,10 +528,13 @@ def router(
         )
         if len(p256dh) != 65 or p256dh[0] != 4 or len(auth) != 16:
             raise Problem(400, "keys: not those of a browser", type="invalid-request")
-        member = await member_of(member_id)
-        if await runtime.pool.fetchval(PUSH_SQL.count, member) >= MOST_SUBSCRIPTIONS:
-            raise Problem(409, f"{MOST_SUBSCRIPTIONS} browsers are told already: remove one.")
-        row = await runtime.pool.fetchrow(PUSH_SQL.subscribe, member, said.endpoint, p256dh, auth)
+        async with runtime.pool.acquire() as connection, connection.transaction():
+            # Nobody is erased between the look at the member and what is kept of them.
+            await connection.execute(FACTS_SQL.share_lock)
+            member = await preferences.member(connection, member_id)
+            if await connection.fetchval(PUSH_SQL.count, member) >= MOST_SUBSCRIPTIONS:
+                raise Problem(409, f"{MOST_SUBSCRIPTIONS} browsers are told already: remove one.")
+            row = await connection.fetchrow(PUSH_SQL.subscribe, member, said.endpoint, p256dh, auth)
         return {**dict(row), "subscription_id": str(row["subscription_id"])}
 
     @routes.delete("/members/{member_id}/push-subscriptions", status_code=204)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi import Path as InPath
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from services.notifier.api import ChannelWord, Number, State
+from services.notifier.api import ChannelWord, Choices, Number, PreferencesIn, State, check
 from services.notifier.channels import Ready
 from services.notifier.contacts import Contacts
 from services.notifier.desk import STATES, Desk
@@ -22,10 +22,11 @@ from services.notifier.inbox import SQL as INBOX_SQL
 from services.notifier.inbox import Inbox
 from services.notifier.letters import CATEGORY_WORDS, WHATS, web_address
 from services.notifier.mail import Composer
+from services.notifier.preferences import SQL as PREFERENCES_SQL
 from services.notifier.preferences import WEEKDAYS, Preferences
-from services.notifier.rules import CATEGORIES, CHANNELS, CHOOSABLE, Recipient, is_zone, zone_of
+from services.notifier.rules import CATEGORIES, CHANNELS, CHOOSABLE, Recipient, is_zone
 from services.notifier.signing import Signing
-from services.notifier.words import LANGUAGES
+from services.notifier.words import LANGUAGES, language_of
 from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, signed_in
 from shared.web.parameters import Word
@@ -103,7 +104,7 @@ def router(
 
     async def shown(request: Request, member: str, staff: bool, **more: Any) -> Response:
         found = await preferences.read(member)
-        names = [name for name in CHOOSABLE if staff or not CATEGORIES[name].staff]
+        names = choosable(staff)
         return pages.render(
             request,
             "preferences.html",
@@ -115,9 +116,9 @@ def router(
             channels=CHANNELS,
             weekdays=WEEKDAYS,
             languages=LANGUAGES,
-            zones=sorted(available_timezones()),
+            language=language_of(found["locale"]),
+            zones=sorted(available_timezones() | {found["time_zone"]}),
             push_key=(await signing.vapid()).public,
-            member=member,
             **{"saved": False, "undo": None, "wrong": {}} | more,
         )
 
@@ -134,13 +135,16 @@ def router(
         before = await preferences.read(member)
         form = await request.form(max_fields=500)
         said = {name: str(value) for name, value in form.multi_items()}
-        changes, wrong = read_form(said, principal.has(Role.STAFF))
+        changes, wrong = read_form(said, before, principal.has(Role.STAFF))
+        if wrong and "hx-request" in request.headers:
+            return pages.render(request, "saved.html", wrong=wrong)
         if wrong:
             return await shown(request, member, principal.has(Role.STAFF), wrong=wrong)
+        stored = await runtime.pool.fetchrow(PREFERENCES_SQL.lock, member)
+        undo = json.dumps(_before(changes, before, stored), ensure_ascii=False)
         await preferences.change(member, changes, staff=principal.has(Role.STAFF))
-        undo = json.dumps({name: before[name] for name in changes if name in before}, default=str)
         if "hx-request" in request.headers:
-            return pages.render(request, "saved.html", undo=undo)
+            return pages.render(request, "saved.html", undo=undo, wrong={})
         return await shown(request, member, principal.has(Role.STAFF), saved=True, undo=undo)
 
     @routes.post("/preferences/undo")
@@ -148,11 +152,15 @@ def router(
         """Take a change back."""
         member = await member_of(principal)
         try:
-            said = json.loads(before)
-            changes = _restored(said, principal.has(Role.STAFF))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            changes = Before.model_validate_json(before).model_dump(exclude_unset=True)
+        except ValueError:
             raise Problem(400, "That cannot be undone any more.") from None
+        channels = changes.pop("channels", {})
+        check(changes, principal)
         await preferences.change(member, changes)
+        # By themselves, and last: whoever chooses when digests come takes back that they declined them.
+        names = {*choosable(principal.has(Role.STAFF)), "digest"}
+        await preferences.change(member, {"channels": {name: channels[name] for name in channels if name in names}})
         return RedirectResponse("/notifier/preferences?saved=true", 303)
 
     @routes.post("/preferences/pause")
@@ -372,20 +380,32 @@ def _part(raw: bytes, kind: str) -> str:
     return "" if body is None else str(body.get_content())
 
 
-def _words(text: str, most: int) -> list[str]:
-    """Names in a field, one a line or separated by commas."""
-    found = dict.fromkeys(part.strip() for line in text.splitlines() for part in line.split(","))
-    return [name for name in found if name][:most]
+class Before(PreferencesIn):
+    """What a change was made from, to go back to. A browser keeps it: nothing in it is more than a member may say."""
+
+    channels: dict[str, Choices] = {}
 
 
-def read_form(said: dict[str, str], staff: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the form of preferences says, as ``Preferences.change`` takes it; and what is wrong with it, by field."""
+def choosable(staff: bool) -> list[str]:
+    """The categories that a member finds on their page."""
+    return [name for name in CHOOSABLE if staff or not CATEGORIES[name].staff]
+
+
+def _names(text: str) -> list[str]:
+    """Names in a field, one a line: they may have commas in them."""
+    return [name for name in dict.fromkeys(line.strip() for line in text.split("\n")) if name]
+
+
+def read_form(said: dict[str, str], shown: dict[str, Any], staff: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the form of preferences says, as ``Preferences.change`` takes it; and what is wrong with it, by field.
+
+    A page may show less than is known (``sv`` for ``sv-SE``, UTC for a zone that is none), or what the member never
+    chose: a language, zone or list that says what the page had shown is left as it is. ``shown``: what it was made of.
+    """
     wrong: dict[str, str] = {}
     changes: dict[str, Any] = {
         "channels": {
-            name: {channel: f"on:{name}:{channel}" in said for channel in CHANNELS}
-            for name in CHOOSABLE
-            if staff or not CATEGORIES[name].staff
+            name: {channel: f"on:{name}:{channel}" in said for channel in CHANNELS} for name in choosable(staff)
         }
     }
     start, end = said.get("quiet_start", ""), said.get("quiet_end", "")
@@ -396,9 +416,10 @@ def read_form(said: dict[str, str], staff: bool) -> tuple[dict[str, Any], dict[s
     zone = said.get("time_zone", "")
     if zone and not is_zone(zone):
         wrong["time_zone"] = "There is no such time zone."
-    elif zone:
-        changes["time_zone"] = zone_of(zone).key
-    if (language := said.get("locale", "")) in LANGUAGES:
+    elif zone and zone != shown["time_zone"]:
+        changes["time_zone"] = zone
+    language = said.get("locale", "")
+    if language in LANGUAGES and language != language_of(shown["locale"]):
         changes["locale"] = language
     budget = said.get("daily_budget", "").strip()
     if budget and not (budget.isdecimal() and len(budget) < 5 and int(budget) <= 1000):
@@ -411,18 +432,26 @@ def read_form(said: dict[str, str], staff: bool) -> tuple[dict[str, Any], dict[s
         "day": day if day in WEEKDAYS else "monday",
         **({"at": said["digest_at"][:5]} if said.get("digest_at") and "digest_at" not in wrong else {}),
     }
-    for name in ("follow", "mute"):
-        lists = {key: _words(said.get(f"{name}_{key}", ""), 50 if key == "languages" else 100) for key in _LISTS}
-        for key, words in lists.items():
-            if any(len(word) > 100 for word in words):
-                wrong[f"{name}_{key}"] = "That is too long for a name."
-            if key == "languages" and any(not word.replace("-", "").isalnum() or not word.isascii() for word in words):
-                wrong[f"{name}_{key}"] = "Languages are codes, like en or pt-BR."
-        changes[name] = lists
+    for key, most in _LISTS.items():
+        muted: list[str] = []
+        # What is both followed and muted is muted.
+        for name in ("mute", "follow"):
+            field, was = f"{name}_{key}", _names("\n".join(shown[name][key]))
+            names = _names(said[field])[:most] if field in said else was
+            names = [one for one in names if one not in muted]
+            muted = names
+            if names == was:
+                continue
+            if any(len(one) > 100 for one in names):
+                wrong[field] = "That is too long for a name."
+            if key == "languages" and any(not one.replace("-", "").isalnum() or not one.isascii() for one in names):
+                wrong[field] = "Languages are codes, like en or pt-BR, one a line."
+            changes.setdefault(name, {})[key] = names
     return changes, wrong
 
 
-_LISTS = ("spaces", "tags", "languages")
+_LISTS = {"spaces": 100, "tags": 100, "languages": 50}
+"""Of what is followed and muted what the form has, and how many names of each at most."""
 
 
 def _is_time(text: str) -> bool:
@@ -433,21 +462,21 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def _restored(said: dict[str, Any], staff: bool) -> dict[str, Any]:
-    """The answer that a change was made from, as a change. It is the member's own to send: nothing in it is more than
-    what the form could say. Raises what its nonsense raises."""
-    form: dict[str, str] = {}
-    for name, channels in said["channels"].items():
-        form |= {f"on:{name}:{channel}": "on" for channel, on in channels.items() if on}
-    if quiet := said["quiet_hours"]:
-        form |= {"quiet": "on", "quiet_start": quiet["start"], "quiet_end": quiet["end"]}
-    digest = said["digest"]
-    form |= {"digest": digest["every"], "digest_at": digest["at"], "digest_day": digest["day"]}
-    form["daily_budget"] = "" if said["daily_budget"] is None else str(int(said["daily_budget"]))
-    form |= {name: str(said[name]) for name in ("time_zone", "locale") if said.get(name)}
-    for name in ("follow", "mute"):
-        form |= {f"{name}_{key}": "\n".join(map(str, said[name][key])) for key in _LISTS}
-    changes, wrong = read_form(form, staff)
-    if wrong:
-        raise ValueError
-    return changes
+def _before(changes: dict[str, Any], shown: dict[str, Any], stored: Any) -> dict[str, Any]:
+    """What CHANGES replace, as ``Before``. What the member had never chosen is null: it was the forum's, or a default.
+    ``stored``: the row of their preferences, None where there was none."""
+    chosen = json.loads(stored["channels"]) if stored else {}
+    channels = {
+        name: {one: chosen.get(name, {}).get(one) for one in ones} for name, ones in changes["channels"].items()
+    }
+    quiet, digest = shown["quiet_hours"], shown["digest"]
+    own = {
+        "locale": stored and stored["locale"],
+        "time_zone": stored and stored["time_zone"],
+        "channels": channels | ({"digest": chosen["digest"]} if "digest" in chosen else {}),
+        "quiet_hours": quiet and {"start": quiet["start"], "end": quiet["end"]},
+        "daily_budget": shown["daily_budget"],
+        "digest": {name: digest[name] for name in changes["digest"]},
+    }
+    lists = {name: {key: shown[name][key] for key in changes.get(name, {})} for name in ("follow", "mute")}
+    return {name: value for name, value in (own | lists).items() if name in changes}

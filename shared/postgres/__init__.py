@@ -1,10 +1,11 @@
 """PostgreSQL: pools, query files, migrations; a schema and a role for each service."""
 
 from shared.postgres.migrations import Migrations, MigrationsError, migrate
-from shared.postgres.pool import UNAVAILABLE, Pool, connect, create_pool
+from shared.postgres.pool import GAVE_WAY, UNAVAILABLE, Pool, connect, create_pool
 from shared.postgres.queries import Queries, arrays, arrays_of, as_json, values_of
 
 __all__ = [
+    "GAVE_WAY",
     "UNAVAILABLE",
     "Migrations",
     "MigrationsError",

@@ -81,3 +81,10 @@ UNAVAILABLE = (
     asyncpg.InternalClientError,  # what asyncpg says of a connection that the server broke off in mid-sentence
 )
 """What is raised while PostgreSQL is away, restarting or full: the same may work later."""
+
+GAVE_WAY = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+"""What is raised where somebody else held what we need, or changed it first: the same may work at once."""

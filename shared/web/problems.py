@@ -16,7 +16,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from shared.observability import request_id
-from shared.postgres import UNAVAILABLE
+from shared.postgres import GAVE_WAY, UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -159,10 +159,19 @@ async def on_unavailable(_: Request, error: Exception) -> Response:
     return problem_response(503, detail, type="unavailable", headers={"Retry-After": "5"})
 
 
+async def on_gave_way(_: Request, error: Exception) -> Response:
+    """Somebody else was at the same, and went first: the same may work at once."""
+    log.warning("a request gave way: %s: %s", type(error).__name__, error)
+    detail = "Somebody else was changing the same. Nothing was changed; try again in a moment."
+    return problem_response(503, detail, type="unavailable", headers={"Retry-After": "1"})
+
+
 def add_problem_handlers(app: Starlette) -> None:
     """Make every error of the application a problem."""
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)
+    for kind in GAVE_WAY:
+        app.add_exception_handler(kind, on_gave_way)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(Exception, on_error)

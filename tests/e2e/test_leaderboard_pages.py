@@ -4,10 +4,15 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.e2e.eye import Eye, check
 from tests.e2e.site import Site, ago, asked, event, eventually, fresh, of, replied
+
+HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", {configurable: true, value: hidden});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,32 @@ async def test_a_board_moves_by_itself_when_points_arrive(eye: Eye, helped: str)
         await expect(page.get_by_role("link", name=member)).to_have_count(0)
         eye.site.publish(replied(f"{helped}-3", fresh("r"), member))
         await expect(page.get_by_role("link", name=member)).to_be_visible(timeout=15_000)
+
+
+async def test_a_board_shows_what_came_while_nobody_looked_at_its_tab(eye: Eye, helped: str) -> None:
+    member = f"{helped}-unseen"
+    async with eye.open(f"/leaderboard/?board=space%3A{quote(helped, safe='')}&window=all") as page:
+        await page.evaluate(HIDE, True)
+        eye.site.publish(replied(f"{helped}-5", fresh("r"), member))
+        eventually(lambda: points(eye.site, helped, member))
+        await expect(page.get_by_role("link", name=member)).to_have_count(0)
+        await page.evaluate(HIDE, False)
+        await expect(page.get_by_role("link", name=member)).to_be_visible()
+
+
+async def test_a_board_shows_what_came_between_the_page_and_its_stream(eye: Eye, helped: str) -> None:
+    member = f"{helped}-between"
+
+    async def later(route: Route) -> None:
+        eye.site.publish(replied(f"{helped}-6", fresh("r"), member))
+        eventually(lambda: points(eye.site, helped, member))
+        await route.continue_()
+
+    async def prepare(context: BrowserContext) -> None:
+        await context.route("**/stream?*", later)
+
+    async with eye.open(f"/leaderboard/?board=space%3A{quote(helped, safe='')}&window=all", prepare=prepare) as page:
+        await expect(page.get_by_role("link", name=member)).to_be_visible()
 
 
 async def test_a_ledger_says_what_counts_and_why_the_rest_does_not(eye: Eye, helped: str) -> None:

@@ -23,6 +23,8 @@ from services.leaderboard.windows import Window
 from services.leaderboard.zones import set_time_zone
 from shared.contracts.codec import StrictReader
 from shared.messaging import Batch, Outbox, Record, Transaction
+from shared.postgres import Pool, create_pool
+from shared.postgres.pool import connect
 from shared.web import Principal, Role
 from tests.integration.engine import OneConnection, plain
 from tests.oracle.ledger import Row, Version
@@ -43,11 +45,33 @@ async def fresh(connection: asyncpg.Connection, key: bytes) -> AsyncIterator["Le
         await transaction.rollback()
 
 
+@asynccontextmanager
+async def apart(dsn: str, key: bytes) -> AsyncIterator["LedgerEngine"]:
+    """An engine whose doors have connections of their own, beside its batches'. In the end everything is forgotten."""
+    pool = create_pool(dsn, "leaderboard", 8)
+    await pool
+    connection = await connect(dsn, "leaderboard")
+    try:
+        yield LedgerEngine(connection, key, pool)
+    finally:
+        pool.terminate()
+        await connection.close()
+        connection = await connect(dsn, "leaderboard")
+        rows = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema"
+            " AND tablename NOT IN ('migration', 'rule_version', 'epoch')"
+        )
+        await connection.execute(f"TRUNCATE {', '.join(row['tablename'] for row in rows)}")
+        await connection.execute("DELETE FROM rule_version WHERE version > 1")
+        await connection.execute("UPDATE epoch SET current = 1, oldest = 1, shadow = NULL, walked = NULL")
+        await connection.close()
+
+
 class LedgerEngine:
     """The leaderboard's consumer, projector, rewriter and doors, and what can be asked of its state."""
 
-    def __init__(self, connection: asyncpg.Connection, key: bytes) -> None:
-        self.connection, self.pool = connection, OneConnection(connection)
+    def __init__(self, connection: asyncpg.Connection, key: bytes, pool: Pool | None = None) -> None:
+        self.connection, self.pool = connection, pool or OneConnection(connection)
         self.facts = facts_of(key)
         self.outbox = Outbox(self.pool, "leaderboard")
         self.projector = Projector("", "leaderboard", self.outbox)

@@ -339,7 +339,10 @@ async def test_an_empty_digest_is_not_sent_and_a_single_item_is_sent_as_itself(n
     )
     await notifier.pool.execute("UPDATE digest SET closes_at = now()")
     await notifier.everything()
-    assert [mail["subject"] for mail in await notifier.mails("ada")] == ["A question for you: Title of t1"]
+    [mail] = await notifier.mails("ada")
+    assert mail["subject"] == "A question for you: Title of t1"
+    raw = (await notifier.desk.mail(int(mail["mail_id"])))["raw"]
+    assert b"List-Id: <answer-needed." in raw, "unsubscribing from it is from questions, not from digests"
     assert await notifier.mails("ben") == []
     assert (await notifier.states("ben"))[-1] == ("skipped", "empty-digest")
 

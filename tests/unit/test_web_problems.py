@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
@@ -96,6 +97,26 @@ async def test_a_problem_carries_its_type_its_detail_and_its_members() -> None:
         "detail": "The quiz is over.",
         "seconds": 3,
     }
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "error", [asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError]
+)
+async def test_who_had_to_give_way_to_another_is_told_to_try_again(error: type[Exception]) -> None:
+    app = make_app()
+
+    @app.put("/busy")
+    async def busy() -> None:
+        raise error("somebody else was at it")
+
+    async with client(app) as http:
+        answer = await http.put("/busy")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["type"] == "/problems/unavailable"
+    assert "somebody else was at it" not in answer.text
 
 
 @pytest.mark.asyncio

@@ -151,6 +151,10 @@ FROM (SELECT 1) AS always LEFT JOIN (SELECT * FROM moved WHERE lost_latest) AS m
 -- name: taken_postings
 DELETE FROM changed WHERE id <= $1 RETURNING epoch, sign, points, rule, member_id, at, space, language, star
 
+-- name: named_postings
+DELETE FROM changed WHERE id = ANY($1::bigint[])
+RETURNING epoch, sign, points, rule, member_id, at, space, language, star
+
 -- name: all_postings
 -- What the ledger holds, without what the boards' queue is still to bring.
 SELECT epoch, 1 AS sign, points, rule, member_id, at, space, language, star FROM ledger WHERE status = 'effective'
@@ -191,7 +195,9 @@ CROSS JOIN LATERAL (
 WHERE s.ctid = found.ctid AND s.reached_at <> r.at;
 
 -- name: clear_boards
-WITH gone AS (SELECT board_no FROM board WHERE $1::text IS NULL OR board = $1),
+WITH gone AS (
+        SELECT board_no FROM board WHERE epoch >= (SELECT current FROM epoch) AND ($1::text IS NULL OR board = $1)
+    ),
     a AS (
         DELETE FROM standing AS s USING gone WHERE board_period(s.board_no, s.period) BETWEEN
             board_period(gone.board_no, coalesce($2, 0)) AND board_period(gone.board_no, coalesce($2, 2147483647))
@@ -200,7 +206,7 @@ WITH gone AS (SELECT board_no FROM board WHERE $1::text IS NULL OR board = $1),
 DELETE FROM score_block WHERE board_no IN (SELECT board_no FROM gone) AND ($2::int IS NULL OR period = $2);
 
 -- name: set_board_time_zone
-UPDATE board SET time_zone = $2 WHERE board = $1;
+UPDATE board SET time_zone = $2 WHERE board = $1 AND epoch >= (SELECT current FROM epoch);
 
 -- name: write_time_zone
 INSERT INTO time_zone (board, name, set_by) VALUES ($1, $2, $3)
@@ -208,6 +214,9 @@ ON CONFLICT (board) DO UPDATE SET name = excluded.name, set_by = excluded.set_by
 
 -- name: is_time_zone
 SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1);
+
+-- name: unlisted_of
+SELECT member_id FROM unlisted WHERE member_id = ANY($1::text[]);
 
 -- name: log_changes
 INSERT INTO board_change (fold, board, member_ids)
@@ -235,8 +244,16 @@ ORDER BY member_id, board, kind
 ON CONFLICT DO NOTHING
 RETURNING member_id, board, kind;
 
+-- name: relist_may_matter
+-- Whether relisting these members may change anything. Only who holds the boards' lock knows who is hidden: of a member
+-- who others stand for, or who stands for another, somebody may be saying so at this moment.
+SELECT EXISTS (SELECT FROM hidden)
+    OR EXISTS (SELECT FROM alias WHERE what = 'member' AND id = ANY($1::text[]))
+    OR EXISTS (SELECT FROM alias WHERE what = 'member' AND root = ANY($1::text[]));
+
 -- name: relist
--- Members who are to be seen, or not, from now on: they appear, or vanish, on every board at once.
+-- Members who are to be seen, or not, from now on: they appear, or vanish, on every board at once. Not on those of old
+-- writings, which nobody reads and clear_old takes away without the boards' lock.
 WITH should AS (
     SELECT g.id AS member_id,
         EXISTS (SELECT FROM erased WHERE stand_in = g.id)
@@ -252,6 +269,7 @@ WITH should AS (
 ), moved AS (
     UPDATE standing AS s SET listed = NOT should.unlisted FROM should
     WHERE s.member_id = should.member_id AND s.listed = should.unlisted
+        AND (SELECT epoch FROM board AS b WHERE b.board_no = s.board_no) >= (SELECT current FROM epoch)
     RETURNING s.board_no, s.period, s.points, CASE WHEN s.listed THEN 1 ELSE -1 END AS members
 ), scored AS (
     SELECT board_no, period, points, sum(members)::int AS members FROM moved

@@ -20,10 +20,16 @@ GROUP BY 1, 2 ORDER BY 1;
 SELECT topic_id, title FROM topic WHERE topic_id = ANY($1::text[]) AND title IS NOT NULL;
 
 -- name: seasons_of
--- A member's places in closed seasons, on the board that the season is about.
+-- A member's places in closed seasons, on the board that the season is about; of several accounts the best.
 SELECT s.season_id, s.name, s.board, s.start_on, s.end_on, p.rank, p.points
-FROM season_standing AS p JOIN season AS s ON s.season_no = p.season_no AND s.board = p.board
-WHERE p.member_id = $1 ORDER BY s.end_on DESC LIMIT 20;
+FROM season AS s
+CROSS JOIN LATERAL (
+    SELECT p.rank, p.points FROM season_standing AS p
+    WHERE p.season_no = s.season_no AND p.board = s.board AND p.member_id = ANY(ARRAY(
+        SELECT $1::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $1))
+    ORDER BY p.place LIMIT 1
+) AS p
+ORDER BY s.end_on DESC LIMIT 20;
 
 -- name: frozen_ties
 -- Of a closed season's first places those that points alone did not part, with what did.

@@ -65,11 +65,12 @@ LEFT JOIN LATERAL (SELECT name FROM member WHERE member.member_id = n.member_id 
 ORDER BY (-n.points), (-n.solutions), n.reached_at, n.member_id
 
 -- name: moved
--- How these members ($5) stand now; null where they do not.
+-- How these members ($5) stand now; null where they do not. Of who is not to be seen nothing is said.
 SELECT g.id AS member_id, s.points, s.solutions, m.name, members_above(p.board_no, p.period, s.points) + 1 AS rank
 FROM place AS p CROSS JOIN unnest($5::text[]) AS g (id)
 LEFT JOIN standing AS s ON s.member_id = g.id AND s.board_no = p.board_no AND s.period = p.period AND s.listed
 LEFT JOIN LATERAL (SELECT name FROM member WHERE member.member_id = s.member_id OFFSET 0) AS m ON true
+WHERE NOT EXISTS (SELECT FROM unlisted AS u WHERE u.member_id = g.id)
 
 -- name: season
 SELECT season_no, season_id, name, board, start_on, end_on, opened_at, closed_at FROM season WHERE season_id = $1;
@@ -92,12 +93,16 @@ WHERE s.season_no = $1 AND s.board = $2 AND s.place > $3
 ORDER BY s.place LIMIT $4
 
 -- name: frozen_around
+-- A member ($3, by whom they stand for) with $4 neighbours on each side; of several accounts the one with the best place.
+WITH who AS (SELECT coalesce((SELECT root FROM alias WHERE what = 'member' AND id = $3::text), $3) AS root)
 SELECT s.place, s.rank, s.member_id, s.points, s.solutions, m.name, {withdrawn} AS withdrawn,
     s.place = me.place AS is_me,
     (SELECT max(place) FROM season_standing AS a WHERE a.season_no = $1 AND a.board = $2) AS members
 FROM (
     SELECT s.place FROM season_standing AS s
-    WHERE s.season_no = $1 AND s.board = $2 AND s.member_id = $3 AND NOT {withdrawn}
+    WHERE s.season_no = $1 AND s.board = $2 AND NOT {withdrawn} AND s.member_id = ANY(ARRAY(
+        SELECT root FROM who UNION ALL SELECT id FROM alias JOIN who USING (root) WHERE what = 'member'))
+    ORDER BY s.place LIMIT 1
 ) AS me
 JOIN season_standing AS s ON s.season_no = $1 AND s.board = $2 AND s.place BETWEEN me.place - $4 AND me.place + $4
 LEFT JOIN member AS m ON m.member_id = s.member_id
@@ -130,9 +135,9 @@ AND (at, entry_id) < ($3::timestamptz, $4::text)
 SELECT coalesce(max(fold), 0) FROM board_change;
 
 -- name: changes_since
--- On one board, for who has seen up to $2; what is forgotten by now makes it look at all of it again.
-SELECT max(fold) AS fold, count(*) > 0 AND bool_and(member_ids IS NOT NULL)
-        AND $2 >= (SELECT min(fold) - 1 FROM board_change) AS named,
+-- On one board, for who has seen up to $2; forgotten: something came after that, on whatever board, and is not here.
+SELECT max(fold) AS fold, count(*) > 0 AND bool_and(member_ids IS NOT NULL) AS named,
+    $2 < coalesce((SELECT min(fold) - 1 FROM board_change), (SELECT last_value FROM fold WHERE is_called), 0) AS forgotten,
     (SELECT array_agg(DISTINCT id) FROM board_change AS c, jsonb_array_elements_text(c.member_ids) AS id
     WHERE c.board = $1 AND c.fold > $2) AS member_ids
 FROM board_change WHERE board = $1 AND fold > $2;

@@ -15,11 +15,18 @@ JOIN standing AS s ON board_period(s.board_no, s.period) = board_period(b.board_
 WHERE b.epoch = (SELECT current FROM epoch);
 
 -- name: forget_open
-WITH a AS (
-        DELETE FROM standing WHERE board_period(board_no, period) IN (SELECT board_period(board_no, $1) FROM board)
+WITH present AS (SELECT board_no FROM board WHERE epoch >= (SELECT current FROM epoch)),
+    a AS (
+        DELETE FROM standing WHERE board_period(board_no, period) IN (SELECT board_period(board_no, $1) FROM present)
     ),
-    b AS (DELETE FROM score WHERE period = $1 AND board_no IN (SELECT board_no FROM board))
-DELETE FROM score_block WHERE period = $1 AND board_no IN (SELECT board_no FROM board);
+    b AS (DELETE FROM score WHERE period = $1 AND board_no IN (SELECT board_no FROM present))
+DELETE FROM score_block WHERE period = $1 AND board_no IN (SELECT board_no FROM present);
+
+-- name: log_freeze
+INSERT INTO board_change (fold, board)
+SELECT (SELECT nextval('fold')), board FROM (
+    SELECT DISTINCT board FROM season_standing WHERE season_no = $1 ORDER BY board
+) AS frozen;
 
 -- name: first_standings
 SELECT rank, member_id, points, solutions, reached_at FROM season_standing

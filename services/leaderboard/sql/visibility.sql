@@ -2,7 +2,10 @@
 SELECT coalesce((SELECT root FROM alias WHERE what = 'member' AND id = $1::text), $1);
 
 -- name: is_erased
-SELECT EXISTS (SELECT FROM erased WHERE stand_in = $1);
+-- $1 the stand-in that this id ($2) would have: of them or, with an account merged into theirs, of whom it stands for.
+SELECT EXISTS (
+    SELECT FROM erased WHERE stand_in IN ($1, (SELECT root FROM alias WHERE what = 'member' AND id = $2::text))
+);
 
 -- name: is_hidden
 SELECT EXISTS (

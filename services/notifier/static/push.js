@@ -10,10 +10,17 @@
   const csrf = document.querySelector('meta[name="csrf-token"]')?.content;
   const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
   const call = (method, body) => fetch(address, {
-    method, body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...(csrf ? { "X-CSRF-Token": csrf } : {}) },
+    method, body: body && JSON.stringify(body), headers: { "Content-Type": "application/json", ...(csrf ? { "X-CSRF-Token": csrf } : {}) },
   });
   if (!("serviceWorker" in navigator) || !("PushManager" in window)) { say("This browser cannot be pushed to."); return; }
   let subscription = null;
+  // What the browser holds is of use only while we know it, and as this member's.
+  async function known(one) {
+    if (!one) return null;
+    const answer = await call("GET");
+    if (!answer.ok) throw new Error((await answer.json()).detail);
+    return (await answer.json()).some((told) => told.endpoint === one.endpoint) ? one : null;
+  }
   function show() {
     button.hidden = false;
     button.textContent = subscription ? "Stop telling this browser" : "Tell this browser too";
@@ -22,7 +29,7 @@
   async function begin() {
     const registration = await navigator.serviceWorker.register("/notifier/service-worker.js");
     await navigator.serviceWorker.ready;
-    subscription = await registration.pushManager.getSubscription();
+    subscription = await known(await registration.pushManager.getSubscription());
     show();
     button.addEventListener("click", async () => {
       button.disabled = true;
@@ -32,6 +39,8 @@
           await subscription.unsubscribe();
           subscription = null;
         } else {
+          // One that we do not know may be dead, or another member's: a new one is neither.
+          await (await registration.pushManager.getSubscription())?.unsubscribe();
           const made = await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
           const answer = await call("POST", made.toJSON());
           if (!answer.ok) { await made.unsubscribe(); throw new Error((await answer.json()).detail); }

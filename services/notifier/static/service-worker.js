@@ -16,4 +16,4 @@ self.addEventListener("notificationclick", (event) => {
   if (url.protocol !== "https:" && url.protocol !== "http:") return;
   event.waitUntil(self.clients.openWindow(url.href));
 });
-// The browser changed its address: the old one is told off by the push service, the page subscribes anew.
+// Where the browser changes its address, the push service ends the old one, and the page offers to subscribe anew.

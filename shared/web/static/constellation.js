@@ -122,6 +122,8 @@
       if (streams.has(place)) continue;
       const stream = new EventSource(place.dataset.live);
       const again = () => window.htmx?.trigger(place, "again");
+      // It begins anew, after whatever happened since the page was made or somebody looked.
+      stream.addEventListener("watching", again);
       stream.addEventListener("changed", again);
       stream.addEventListener("reload", again);
       // A browser comes back by itself after a lost connection, but not after an answer that is an error.
