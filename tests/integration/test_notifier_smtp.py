@@ -331,7 +331,7 @@ async def test_a_server_that_throttles_after_an_outage_holds_up_nothing_urgent(n
         breaker = mails.providers[0].breaker
         for _ in range(breaker.tolerated):
             breaker.failed(0.0, "no-connection")
-        breaker.open_until, breaker.rest = 0.0, 5.0
+        breaker.open_until, breaker.rest = 0.0, 1.0
         world = World(notifier_pool, [mails])
         await world.member("m0")
         for n in range(1, 12):
