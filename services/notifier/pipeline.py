@@ -178,14 +178,14 @@ class Pipeline:
                 one = _ready(row, recipients[row["member_id"]])
                 told = spent.get(one.recipient.member_id)
                 decision = self._decide(row, one, now, row["expires_at"], told)
-                counts = told is not None and not one.category.critical and one.category.name != "digest"
+                counted = None if one.category.critical or one.category.name == "digest" else told
                 if one.category.name == "digest" and decision.action == "send":
                     decision = _fill(one, items.get(one.notification_id, []), now)
                 if decision.action == "digest" and one.channel == "email":
                     digests.setdefault(one.recipient.member_id, []).append(one.notification_id)
                 if decision.action == "send":
-                    if told is not None and counts:
-                        told.add(one.notification_id)
+                    if counted is not None:
+                        counted.add(one.notification_id)
                     ready.append(one)
                 written.append(_decided(row, decision, now))
                 if decision.reason == GAVE_UP and (failed := _published(one, "dead", GAVE_UP, now)) is not None:
