@@ -148,8 +148,7 @@ class Projector:
         await mend(connection, await connection.fetch(FOLD_TAKEN, rows[-1]["id"]))
         _publish(transaction, [row for row in rows if row["epoch"] == current])
         await self._milestones(transaction, current, live, before, rows)
-        moved = {board: who for (epoch, board), who in boards.items() if epoch == current}
-        await _log_changes(connection, await _without_unlisted(connection, moved))
+        await _log_changes(connection, {board: who for (epoch, board), who in boards.items() if epoch == current})
         return len(rows)
 
     async def _first_ten(self, connection: Any, current: int, live: set[tuple[int, str]]) -> dict[str, list[str]]:
@@ -272,13 +271,6 @@ def _outgoing(row: Any, event: type[events.PointsAwarded] | type[events.PointsRe
         "cause": {"topic_id": row["topic_id"], "reply_id": row["reply_id"], "kudos_id": row["kudos_id"]},
     }
     return Outgoing(LEADERBOARD, event, data, row["at"], row["backfill"], row["traceparent"])
-
-
-async def _without_unlisted(connection: Any, boards: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The same without who is not to be seen: whoever watches learns nothing of them, nor that there is something."""
-    members = sorted(set().union(*boards.values()))
-    unlisted = {row["member_id"] for row in await connection.fetch(SQL.unlisted_of, members)}
-    return {board: seen for board, who in boards.items() if (seen := who - unlisted)}
 
 
 async def _log_changes(connection: Any, boards: Mapping[str, set[str]]) -> None:

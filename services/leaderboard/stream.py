@@ -98,6 +98,8 @@ class Watch:
         if row["forgotten"] or not row["named"] or len(members) > MOST_NAMED:
             return _reload(asked, row["fold"])
         entries, gone = await read_moved(self._pool, asked, members)
+        if not entries and not gone:
+            return None  # of who is not to be seen nobody learns even that there is something
         return row["fold"], _message("changed", row["fold"], _head(asked) | {"entries": entries, "gone": gone})
 
     async def _is_frozen(self, asked: Asked) -> bool:

@@ -215,16 +215,15 @@ ON CONFLICT (board) DO UPDATE SET name = excluded.name, set_by = excluded.set_by
 -- name: is_time_zone
 SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1);
 
--- name: unlisted_of
-SELECT member_id FROM unlisted WHERE member_id = ANY($1::text[]);
-
 -- name: log_changes
 INSERT INTO board_change (fold, board, member_ids)
 SELECT (SELECT nextval('fold')), board, member_ids FROM unnest($1::text[], $2::jsonb[]) AS given (board, member_ids)
 ORDER BY board;
 
 -- name: forget_changes
-DELETE FROM board_change WHERE folded_at < now() - interval '5 minutes';
+-- All but the last: by it one tells whether somebody has missed anything.
+DELETE FROM board_change
+WHERE folded_at < now() - interval '5 minutes' AND fold < (SELECT max(fold) FROM board_change);
 
 -- name: first_ten
 -- The first ten of all time on these boards.

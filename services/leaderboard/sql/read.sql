@@ -137,7 +137,7 @@ SELECT coalesce(max(fold), 0) FROM board_change;
 -- name: changes_since
 -- On one board, for who has seen up to $2; forgotten: something came after that, on whatever board, and is not here.
 SELECT max(fold) AS fold, count(*) > 0 AND bool_and(member_ids IS NOT NULL) AS named,
-    $2 < coalesce((SELECT min(fold) - 1 FROM board_change), (SELECT last_value FROM fold WHERE is_called), 0) AS forgotten,
+    coalesce($2 < (SELECT min(fold) - 1 FROM board_change), false) AS forgotten,
     (SELECT array_agg(DISTINCT id) FROM board_change AS c, jsonb_array_elements_text(c.member_ids) AS id
     WHERE c.board = $1 AND c.fold > $2) AS member_ids
 FROM board_change WHERE board = $1 AND fold > $2;
