@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from deploy.infrastructure import EmbeddedKafka, EmbeddedPostgres
-from deploy.infrastructure.processes import free_port, guarded
+from deploy.infrastructure.processes import guarded
 from shared.postgres.pool import connect
 from tests.infrastructure import FAST, ROOT
 
@@ -36,13 +37,17 @@ class Replica:
 
     def __init__(self, name: str, service: str, environment: dict[str, str], folder: Path) -> None:
         self.name, self.service, self.log = name, service, folder / f"{service}-{name}.log"
-        self._environment, self._port = environment, free_port()
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     @property
     def url(self) -> str:
-        """Where it answers while it runs."""
-        return f"http://127.0.0.1:{self._port}"
+        """Where it listens since it was started last; empty, which no client takes, until it says so."""
+        if not self.log.exists():
+            return ""
+        found = re.search(rb"^ready: (\S+)$", self.log.read_bytes()[self._said_before :], re.MULTILINE)
+        return found[1].decode() if found else ""
 
     @property
     def runs(self) -> bool:
@@ -52,8 +57,10 @@ class Replica:
     def start(self, **settings: str) -> None:
         """Start it, with these settings besides, without waiting for anything. It dies with us."""
         assert not self.runs
-        command = [str(STARS), "run", self.service, "--port", str(self._port)]
+        # A port chosen here might be another program's when the replica comes to listen.
+        command = [str(STARS), "run", self.service, "--port", "0"]
         with self.log.open("ab") as log:
+            self._said_before = log.tell()
             self._process = subprocess.Popen(
                 guarded(command),
                 env=self._environment | settings,
@@ -90,7 +97,7 @@ class Replica:
         """What /readyz says; empty when it is ready."""
         try:
             async with httpx.AsyncClient(timeout=3) as client:
-                answer = await client.get(f"http://127.0.0.1:{self._port}/readyz")
+                answer = await client.get(f"{self.url}/readyz")
             found: list[str] = answer.json()["problems"][self.service]
             return found
         except (httpx.HTTPError, ValueError, KeyError) as error:
@@ -108,7 +115,7 @@ class Replica:
         """The sum of a metric's values over what has these labels."""
         try:
             async with httpx.AsyncClient(timeout=3) as client:
-                text = (await client.get(f"http://127.0.0.1:{self._port}/metrics")).text
+                text = (await client.get(f"{self.url}/metrics")).text
         except httpx.HTTPError:
             return 0
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
