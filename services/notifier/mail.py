@@ -5,10 +5,10 @@ import base64
 import hashlib
 import re
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import formataddr, formatdate, parseaddr
 from functools import lru_cache
 from pathlib import Path
@@ -134,8 +134,9 @@ class Composer:
     def mail(self, ready: Ready) -> Mail:
         """The mail of a delivery. Raises NotAnAddress."""
         recipient = address_of(ready.address or "")
-        written = self._written(ready)
-        urls, one_click = self._urls(ready)
+        base = self.base
+        written = self._written(ready, base)
+        urls, one_click = self._urls(ready, base)
         text, html = written.text, written.html
         for place, url in zip(_PLACES, urls, strict=False):
             text, html = text.replace(place, url), html.replace(place, url)
@@ -147,13 +148,13 @@ class Composer:
             [one.actor_id for one in (ready, *ready.items) if one.actor_id is not None],
         )
 
-    def _written(self, ready: Ready) -> "_Written":
+    def _written(self, ready: Ready, base: str) -> "_Written":
         """A letter in both forms, with places for the links, which are each recipient's own. News that goes to many is
         written once."""
         key = None
         if not ready.items and not ready.category.mandatory:
             known = (ready.what, as_json(ready.data), ready.topic_id, ready.actor_name, ready.recipient.zone.key)
-            key = (*known, ready.recipient.locale, ready.category.name, self.base)
+            key = (*known, ready.recipient.locale, ready.category.name, base)
             if (found := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)
                 return found
@@ -191,11 +192,11 @@ class Composer:
             labels.append(_("This question is not for me"))
         return labels
 
-    def _urls(self, ready: Ready) -> tuple[list[str], str | None]:
+    def _urls(self, ready: Ready, base: str) -> tuple[list[str], str | None]:
         """Where they lead, and which of them mail programs use by themselves (RFC 8058)."""
         if ready.category.mandatory:
             return [], None
-        base, member, category = self.base, ready.recipient.member_id, ready.category.name
+        member, category = ready.recipient.member_id, ready.category.name
 
         def link(grant: Grant) -> str:
             return f"{base}/notifier/{grant.purpose}/{self._tokens.make(grant)}"
@@ -215,7 +216,7 @@ class Composer:
             b"From: " + self._from,
             b"To: " + recipient.encode("ascii"),
             b"Subject: " + written.header,
-            b"Date: " + formatdate(datetime.now(UTC).timestamp()).encode(),
+            b"Date: " + _date(int(time.time())),
             # The same on every attempt: a receiver that got it twice can tell.
             f"Message-ID: <{ready.delivery_id}.{int(ready.made_at.timestamp() * 1e6)}@{domain}>".encode(),
         ]
@@ -252,6 +253,12 @@ class Composer:
             base64_lines(html),
             b"--" + boundary + b"--\r\n",
         ]
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> bytes:
+    """A header's value, which is the same for all that is written within a second."""
+    return formatdate(seconds).encode()
 
 
 def _folded(url: str) -> bytes:

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +168,9 @@ class Pipeline:
                 return 0, []
             now: datetime = rows[0]["now"]
             recipients = await recipients_of(connection, (row["member_id"] for row in rows))
-            notification_ids = [row["notification_id"] for row in rows]
             items = await self._items(connection, rows)
-            spent = await self._spent(connection, rows, recipients, now)
+            asking = self._asking(rows, recipients, now)
+            spent = await self._spend(connection, asking)
             ready: list[Ready] = []
             written: list[tuple[Any, ...]] = []
             digests: dict[str, list[int]] = {}
@@ -191,7 +191,9 @@ class Pipeline:
                 if decision.reason == GAVE_UP and (failed := _published(one, "dead", GAVE_UP, now)) is not None:
                     transaction.publish(failed)
             await connection.execute(SQL.write_decisions, now + self._lease, *arrays(written))
-            await self._spend(connection, notification_ids, spent, recipients, now)
+            unspent = [one for one in asking if one[2] not in spent[one[0]]]
+            if unspent:
+                await connection.execute(SQL.give_back, *arrays(unspent))
             await self._roll(connection, digests, recipients, now)
         began = asyncio.get_running_loop().time()
         self._in_hand |= {(one.delivery_id, one.fence): (began, one) for one in ready}
@@ -235,41 +237,23 @@ class Pipeline:
             found.setdefault(digest["notification_id"], []).append((item, decision))
         return found
 
-    async def _spent(
-        self, connection: Any, rows: list[Any], recipients: dict[str, Recipient], now: datetime
-    ) -> dict[str, set[int]]:
-        """What each member with a budget was told on this day of theirs. Their rows are locked, so that two lanes
-        cannot both spend the last of it."""
-        limited = {
-            (recipient.member_id, local_day(now, recipient.zone))
+    def _asking(self, rows: list[Any], recipients: dict[str, Recipient], now: datetime) -> list[tuple[str, date, int]]:
+        """Whose budget of which day of theirs each notification would take from, where there is one."""
+        return sorted(
+            (recipient.member_id, local_day(now, recipient.zone), row["notification_id"])
             for row in rows
             if not (category := CATEGORIES[row["category"]]).critical and category.name != "digest"
             for recipient in (recipients[row["member_id"]],)
             if recipient.daily_budget is not None
-        }
-        if not limited:
-            return {}
-        keys = sorted(limited)
-        found = await connection.fetch(SQL.lock_spent, [key[0] for key in keys], [key[1] for key in keys])
-        return {row["member_id"]: set(row["told"]) for row in found}
+        )
 
-    async def _spend(
-        self,
-        connection: Any,
-        notification_ids: list[int],
-        spent: dict[str, set[int]],
-        recipients: dict[str, Recipient],
-        now: datetime,
-    ) -> None:
-        zones = {recipient.member_id: recipient.zone for recipient in recipients.values()}
-        fresh = set(notification_ids)
-        pairs = [
-            (member_id, local_day(now, zones[member_id]), notification_id)
-            for member_id, told in spent.items()
-            for notification_id in told & fresh
-        ]
-        if pairs:
-            await connection.execute(SQL.write_spent, *arrays(pairs))
+    async def _spend(self, connection: Any, asking: list[tuple[str, date, int]]) -> dict[str, set[int]]:
+        """Take from the budgets, and return what each member was told before. Their rows are locked, so that two lanes
+        cannot both spend the last of it."""
+        if not asking:
+            return {}
+        found = await connection.fetch(SQL.spend, *arrays(asking))
+        return {row["member_id"]: set(row["told"]) for row in found}
 
     async def _roll(
         self, connection: Any, digests: dict[str, list[int]], recipients: dict[str, Recipient], now: datetime

@@ -566,7 +566,7 @@ async def test_an_address_that_comes_while_its_delivery_is_decided_without_it_is
     await ask(world, "t1")
     written = asyncio.Event()
     go_on = asyncio.Event()
-    inner = world.pipeline._spend
+    inner = world.pipeline._roll
 
     async def slowly(*arguments: Any) -> None:
         # Decided to wait, not yet committed.
@@ -574,7 +574,7 @@ async def test_an_address_that_comes_while_its_delivery_is_decided_without_it_is
         await go_on.wait()
         await inner(*arguments)
 
-    world.pipeline._spend = slowly  # type: ignore[method-assign]
+    world.pipeline._roll = slowly  # type: ignore[method-assign]
     claiming = asyncio.create_task(world.pipeline.claim("email", ORDINARY, 10))
     await written.wait()
     coming = asyncio.create_task(

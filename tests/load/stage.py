@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from deploy.infrastructure import Instance, infrastructure
 from deploy.infrastructure.processes import guarded
@@ -208,6 +208,18 @@ class Stage:
             return {at.partition: end for at, end in (await consumer.end_offsets(partitions)).items()}
         finally:
             await consumer.stop()
+
+    async def forget(self, topic: str) -> None:
+        """Forget the records of a Kafka topic, so that the next run reads its own alone."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            ends = await self.ends(topic)
+            await admin.delete_records(
+                {TopicPartition(topic, n): RecordsToDelete(before_offset=end) for n, end in ends.items()}
+            )
+        finally:
+            await admin.close()
 
     def usage(self, program: Program | None = None) -> Usage:
         """CPU seconds of a program, of PostgreSQL with all that it started, and of Kafka."""

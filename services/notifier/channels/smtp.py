@@ -107,10 +107,9 @@ class Wire(asyncio.Protocol):
         if len(self._buffer) > MOST_REPLY:
             self._fail("a reply that has no end")
             return
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end]).rstrip(b"\r")
-            del self._buffer[: end + 1]
-            if not re.match(rb"[2345]\d\d(?:[ -]|$)", line):
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in map(bytes.rstrip, map(bytes, lines)):
+            if not (line[:3].isdigit() and line[:1] in b"2345" and line[3:4] in b" -"):
                 self._fail("a reply that is none")
                 return
             self._lines.append(line)
@@ -148,18 +147,18 @@ class Wire(asyncio.Protocol):
 
     async def read(self, seconds: float) -> Reply:
         """The next reply. Raises Lost, also where none came in time."""
-        end = asyncio.get_running_loop().time() + seconds
-        while not self._replies:
-            if self._lost is not None:
-                raise Lost(self._lost)
-            self._waiter = asyncio.get_running_loop().create_future()
+        if not self._replies:
+            loop = asyncio.get_running_loop()
+            late = loop.call_later(seconds, self._fail, "no reply in time")
             try:
-                async with asyncio.timeout_at(end):
+                while not self._replies:
+                    if self._lost is not None:
+                        raise Lost(self._lost)
+                    self._waiter = loop.create_future()
                     await self._waiter
-            except TimeoutError:
-                self._fail("no reply in time")
             finally:
                 self._waiter = None
+                late.cancel()
         return self._replies.popleft()
 
     @property

@@ -59,16 +59,21 @@ FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[
     AS given (delivery_id, fence, state, reason, due_at, entries)
 WHERE d.delivery_id = given.delivery_id;
 
--- name: lock_spent
-INSERT INTO spent AS s (member_id, day) SELECT * FROM unnest($1::text[], $2::date[]) AS given (member_id, day)
-ON CONFLICT (member_id, day) DO UPDATE SET told = s.told
-RETURNING s.member_id, s.told;
+-- name: spend
+-- Every notification takes from its member's day at first, as nearly all of them are sent. Returns what was told before.
+INSERT INTO spent AS s (member_id, day, told)
+SELECT member_id, day, array_agg(notification_id)
+FROM unnest($1::text[], $2::date[], $3::bigint[]) AS given (member_id, day, notification_id)
+GROUP BY member_id, day
+ORDER BY member_id, day
+ON CONFLICT (member_id, day) DO UPDATE SET told = ARRAY(SELECT unnest(s.told) UNION SELECT unnest(excluded.told))
+RETURNING s.member_id, coalesce(old.told, '{}') AS told;
 
--- name: write_spent
-UPDATE spent AS s SET told = (SELECT array_agg(DISTINCT one) FROM unnest(s.told || given.told) AS t (one))
+-- name: give_back
+UPDATE spent AS s SET told = ARRAY(SELECT unnest(s.told) EXCEPT SELECT unnest(given.unspent))
 FROM (
-    SELECT member_id, day, array_agg(notification_id) AS told
-    FROM unnest($1::text[], $2::date[], $3::bigint[]) AS pair (member_id, day, notification_id)
+    SELECT member_id, day, array_agg(notification_id) AS unspent
+    FROM unnest($1::text[], $2::date[], $3::bigint[]) AS given (member_id, day, notification_id)
     GROUP BY member_id, day
 ) AS given
 WHERE s.member_id = given.member_id AND s.day = given.day;
