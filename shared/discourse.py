@@ -8,6 +8,11 @@ _FOLDER = re.compile(r"(?:/[A-Za-z0-9._~-]{1,50}){0,2}")
 _PORTS = {"http": 80, "https": 443}
 
 
+def user_id(place: str, number: int) -> str:
+    """A member's id, of the Discourse at a place."""
+    return f"{place}:u:{number}"
+
+
 class Discourse:
     """One Discourse, by its base URL. Raises ValueError where the address is not one."""
 
@@ -28,4 +33,4 @@ class Discourse:
 
     def user(self, number: int) -> str:
         """A member's id."""
-        return f"{self.place}:u:{number}"
+        return user_id(self.place, number)

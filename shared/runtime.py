@@ -82,6 +82,7 @@ class Runtime:
         name = task.__name__.strip("_")
         pause = 1.0
         while True:
+            begun = time.monotonic()
             try:
                 await task()
                 return
@@ -90,6 +91,8 @@ class Runtime:
             except Exception as error:
                 self._died[name] = (time.monotonic(), f"{type(error).__name__}: {error}")
                 log.exception("%s died and is started again", name)
+            if time.monotonic() - begun > 60:
+                pause = 1.0  # it had recovered: this is another trouble
             await asyncio.sleep(pause)
             pause = min(pause * 2, 30)
 

@@ -31,7 +31,7 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
     facts = Facts(settings.erasure_key_bytes(), topics=True, stars=True)
     report = Report(runtime.pool)
     door = ingestion.Door(runtime.messaging)
-    poller = Poller.of(settings, NAME, door.publish)
+    poller = Poller.of(settings, NAME, door.publish, facts)
     clock = Clock(runtime.outbox, lambda: runtime.messaging.cluster)
     app = create_service_app(
         NAME,

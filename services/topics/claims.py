@@ -10,6 +10,7 @@ from shared.contracts import topics as events
 from shared.contracts.catalogue import TOPICS
 from shared.forum import Facts
 from shared.forum.facts import SQL as FACTS_SQL
+from shared.forum.identity import STAND_IN_PREFIX
 from shared.messaging import Outbox, Outgoing
 from shared.observability import current_traceparent
 from shared.postgres import Queries
@@ -65,18 +66,25 @@ class Claims:
             return _answer(row, topic["topic_id"])
 
     async def release(self, topic_id: str, principal: Principal) -> dict[str, Any]:
-        """Give a claim back: one's own, or as staff anyone's. Raises Problem 404 or 409."""
+        """Give a claim back: one's own, even where one is no Star any more, or as staff anyone's.
+
+        Raises Problem 403, 404 or 409.
+        """
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
             await connection.execute(FACTS_SQL.share_lock)
-            member = await self._member(connection, principal)
             topic = await connection.fetchrow(SQL.lock_topic, topic_id)
             if topic is None:
                 raise Problem(404, "There is no such topic.")
             claim = await connection.fetchrow(SQL.claim_of_topic, topic["topic_id"])
+            holder = None if claim is None else claim["member_id"]
+            own = principal.member_id is not None and holder == await self._root(connection, principal)
+            may = own or principal.has(Role.STAFF)
+            if not may:
+                await self._member(connection, principal)
             if claim is None:
                 raise Problem(409, "Nobody has claimed it.", type="not-claimed", topic_id=topic["topic_id"])
-            if claim["member_id"] != member and not principal.has(Role.STAFF):
+            if not may:
                 raise Problem(
                     409,
                     f"{claim['member_id']} has it, not you.",
@@ -109,11 +117,18 @@ class Claims:
         """The member who asks, as the one that their account stands for; a Star, or staff."""
         if principal.member_id is None:
             raise Problem(403, "The token names no member.")
-        known_as = await self.facts.known_as(connection, [principal.member_id])
-        member = known_as.get(principal.member_id, principal.member_id)
+        member = await self._root(connection, principal)
+        if member.startswith(STAND_IN_PREFIX):
+            raise Problem(403, "This account was erased.")
         if not principal.has(Role.STAR, Role.STAFF) and not await connection.fetchval(SQL.is_star, member):
             raise Problem(403, "Stars claim topics; you are none yet.")
         return member
+
+    async def _root(self, connection: Any, principal: Principal) -> str:
+        """Whom the account of a principal that names a member stands for."""
+        assert principal.member_id is not None
+        known_as = await self.facts.known_as(connection, [principal.member_id])
+        return known_as.get(principal.member_id, principal.member_id)
 
     async def _look_again(self, connection: Any, topic: Any, claimed_until: datetime | None) -> None:
         if topic["waiting"]:

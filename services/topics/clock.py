@@ -14,6 +14,7 @@ from services.topics.derive import end_claims
 from services.topics.rules import Stage, Waiting
 from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
+from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing, Transaction, caught_up_at
 from shared.observability import metrics
 from shared.postgres import UNAVAILABLE, Queries, arrays
@@ -48,6 +49,8 @@ class Clock:
             return 0
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
+            # As all who hold rows of topics and write to the outbox: an erasure locks it as a whole, before their rows.
+            await connection.execute(FACTS_SQL.share_lock)
             expired = await connection.fetch(SQL.expired_claims)
             if expired:
                 await end_claims(transaction, {row["claim_id"]: "ran-out" for row in expired})

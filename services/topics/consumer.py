@@ -3,6 +3,7 @@
 import hashlib
 
 from services.topics.derive import SQL, rederive
+from services.topics.discourse import erase_polled
 from shared.contracts.catalogue import APPLICATIONS, CONTACTS, FORUM, MEMBERS
 from shared.contracts.envelope import Event
 from shared.contracts.members import ErasedMemberData, MemberErased
@@ -25,8 +26,10 @@ class TopicsConsumer:
         touched = await self._facts.fold(batch)
         if touched.erased:
             gone = list(touched.erased), list(touched.erased.values())
-            await transaction.connection.execute(SQL.erase_claims, *gone)
+            claims = await transaction.connection.fetch(SQL.erase_claims, *gone)
+            touched.topics |= {claim["topic_id"] for claim in claims if claim["ended_at"] is None}
             await transaction.connection.execute(SQL.erase_policies, *gone)
+            await erase_polled(transaction.connection, touched.erased)
         for record in batch.records:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:

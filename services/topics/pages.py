@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,20 +10,21 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from services.topics import promise, rules
-from services.topics.api import Every, Moment, State, Yes
+from services.topics.api import Every, Moment, PolicyIn, State, Yes
 from services.topics.claims import Claims
 from services.topics.derive import load_policies
 from services.topics.policies import read_policies, write_policy
 from services.topics.promise import SPANS
 from services.topics.queue import (
     Chosen,
+    Numbers,
     Outcome,
     QueueState,
     read_asked,
-    read_counts,
     read_names,
     read_queue,
     read_topic,
@@ -35,14 +37,14 @@ from shared.runtime import Runtime
 from shared.web import Cursor, Pages, Principal, Problem, Role, principal_or_none, require, signed_in
 from shared.web.formats import spreadsheet_cell
 from shared.web.pages import path_segment
-from shared.web.parameters import Word
+from shared.web.parameters import BLANK_IS_ABSENT, Word
 
 PAGE, NEXT, SPACES, FOUND, MOST_ROWS = 50, 5, 12, 50, 10_000
 QUARTER = timedelta(days=91)
 
 Anyone = Annotated[Principal | None, Depends(principal_or_none)]
 Staff = Annotated[Principal, Depends(signed_in(Role.STAFF))]
-OutcomeParameter = Annotated[Outcome | None, Query()]
+OutcomeParameter = Annotated[Outcome | None, BLANK_IS_ABSENT, Query()]
 
 
 def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
@@ -50,6 +52,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     pages = Pages(Path(__file__).parent / "templates")
     pool = runtime.pool
+    numbers = Numbers(pool)
 
     async def goal(now: datetime, space: str | None = None, language: str | None = None) -> rules.Policy:
         async with pool.acquire() as connection:
@@ -72,12 +75,13 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         """What should I answer now? Asked by htmx, only the list."""
-        claimed_by = await _me(principal) if mine else None
+        me = await _me(principal)
+        claimed_by = me if mine else None
         # What can still be kept comes first; the late ones stand apart.
         chosen = Chosen(state or QueueState.waiting, space, language, tag, claimed_by, bool(unclaimed))
         over = chosen.state is not QueueState.waiting
         queue = await read_queue(pool, chosen, PAGE, cursor, latest_first=over)
-        counts = await read_counts(pool)
+        counts = await numbers.read()
         last = None
         if not queue["items"]:
             _, last = await report.pulse(datetime.now(UTC))
@@ -87,12 +91,12 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             section="questions",
             queue=queue,
             chosen=chosen,
-            mine=bool(mine),
-            narrowed=bool(space or language or tag or mine or unclaimed),
+            mine=claimed_by is not None,
+            narrowed=bool(space or language or tag or claimed_by or unclaimed),
             counts=counts,
             last_answer=last,
             names=await names_of(queue["items"]),
-            me=await _me(principal),
+            me=me,
             may_claim=await claims.may(principal),
         )
 
@@ -388,7 +392,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             series=line["series"],
             policy=policy,
             promise=promise,
-            counts=await read_counts(pool),
+            counts=await numbers.read(),
             answered=answered,
             yesterday=before - answered,
             last_answer=last,
@@ -406,20 +410,26 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
     return routes
 
 
+_WRONG = {
+    "scope": ("scope", "Everything, a space or a language."),
+    "target_seconds": ("hours", "A number of hours, such as 48."),
+    "objective": ("objective", "A share in per cent, more than 0 and at most 100."),
+}
+
+
 def _policy(scope: str, hours: str, objective: str) -> rules.Policy | dict[str, str]:
-    """The policy of a form, or what is wrong with it by field."""
-    wrong = {}
+    """The policy of a form, or what is wrong with it by field: what the API refuses, too."""
     target, share = _decimal(hours), _decimal(objective)
-    if target is None or not 1 / 3600 <= target <= 24 * 3660:
-        wrong["hours"] = "A number of hours, such as 48."
-    if share is None or not 0 < share <= 100:
-        wrong["objective"] = "A share in per cent, more than 0 and at most 100."
-    kind, _, name = scope.partition(":")
-    if scope != "all" and (kind not in ("space", "language") or not name.strip()):
-        wrong["scope"] = "Everything, a space or a language."
-    if wrong or target is None or share is None:
-        return wrong
-    return rules.Policy(scope, None, timedelta(seconds=round(target * 3600)), share / 100)
+    given = {
+        "scope": scope,
+        "target_seconds": None if target is None else round(target * 3600),
+        "objective": None if share is None else share / 100,
+    }
+    try:
+        policy = PolicyIn.model_validate(given)
+    except ValidationError as error:
+        return dict(_WRONG[str(part["loc"][0])] for part in error.errors())
+    return rules.Policy(policy.scope, None, timedelta(seconds=policy.target_seconds), policy.objective)
 
 
 def _decimal(text: str) -> float | None:
@@ -427,7 +437,7 @@ def _decimal(text: str) -> float | None:
         value = float(text.strip().replace(",", "."))
     except ValueError:
         return None
-    return value if value == value else None
+    return value if math.isfinite(value) else None
 
 
 def _behind(since: datetime, until: datetime, scope: Scope) -> str:

@@ -14,13 +14,16 @@ Figures = dict[str, Any]
 SPANS: dict[Every, int | None] = {"day": 30, "week": 26, "month": 25, "year": None}
 """How many buckets a page shows; None: all there are."""
 
-_DAYS: dict[Every, int] = {"day": 1, "week": 7, "month": 30, "year": 365}
-
 
 def shown_since(now: datetime, every: Every) -> datetime | None:
     """From when on a page shows buckets of this size."""
     count = SPANS[every]
-    return None if count is None else bucket_start(now - timedelta(days=_DAYS[every] * (count - 1)), every)
+    if count is None:
+        return None
+    start = bucket_start(now, every)
+    for _ in range(count - 1):
+        start = bucket_start(start - timedelta(days=1), every)
+    return start
 
 
 def last_week(now: datetime) -> Scope:

@@ -1,7 +1,9 @@
 """The waiting queue and a single topic: what people read."""
 
+import asyncio
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ SQL = Queries(Path(__file__).parent / "sql" / "queue.sql")
 
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 8
+COUNT_SECONDS = 1.0
 
 
 class QueueState(StrEnum):
@@ -122,6 +125,7 @@ async def read_queue(
     """A page of the queue, soonest due first; or the latest due first, for what is over anyway."""
     after, order = ("<", "DESC") if latest_first else (">", "ASC")
     query = SQL.page.replace("{state}", _WHERE[chosen.state]).replace("{after}", after).replace("{order}", order)
+    query = query.replace("{claimed}", SQL.nobody if chosen.claimed_by is None else SQL.claimed)
     narrowed = (chosen.space, chosen.language, chosen.tag, chosen.claimed_by, chosen.unclaimed)
     rows = await pool.fetch(query, *narrowed, *_after(cursor), limit + 1)
     return _page(rows, limit, "due_at")
@@ -177,6 +181,21 @@ async def read_counts(pool: Pool) -> Counts:
         dict(spaces.most_common()),
         dict(languages.most_common()),
     )
+
+
+class Numbers:
+    """The queue in numbers, as pages show them: counted at most once a second, however many look."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._lock = pool, asyncio.Lock()
+        self._counted: tuple[float, Counts] | None = None
+
+    async def read(self) -> Counts:
+        """How it stands, or stood within the last second."""
+        async with self._lock:
+            if self._counted is None or time.monotonic() - self._counted[0] > COUNT_SECONDS:
+                self._counted = (time.monotonic(), await read_counts(self._pool))
+            return self._counted[1]
 
 
 async def read_names(pool: Pool, member_ids: Iterable[str | None]) -> dict[str, str]:

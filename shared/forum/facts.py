@@ -114,10 +114,14 @@ class Facts:
         """For each member id that stands for another, or is erased, whom it stands for."""
         return await self._known_as(connection, set(ids))
 
-    async def _known_as(self, connection: Any, ids: set[str]) -> dict[str, str]:
+    async def erased_among(self, connection: Any, ids: Iterable[str]) -> dict[str, str]:
+        """For each of these members who is erased, the stand-in."""
         stand_ins = {self.stand_in(id): id for id in ids}
         gone = await connection.fetch(SQL.erased_among, list(stand_ins))
-        found = {stand_ins[row["stand_in"]]: row["stand_in"] for row in gone}
+        return {stand_ins[row["stand_in"]]: row["stand_in"] for row in gone}
+
+    async def _known_as(self, connection: Any, ids: set[str]) -> dict[str, str]:
+        found = await self.erased_among(connection, ids)
         rows = await connection.fetch(SQL.aliases_of, "member", list(ids - found.keys()), [])
         return found | {row["id"]: row["root"] for row in rows}
 
@@ -131,9 +135,8 @@ class Facts:
             await connection.execute(SQL.write_erased, list(now.values()))
         elif not somebody_was_erased:
             return _Erasures({}, {})
-        stand_ins = {self.stand_in(id): id for id in {id for r in records for id in _member_ids(r.event.data)}}
-        rows = await connection.fetch(SQL.erased_among, list(stand_ins))
-        return _Erasures({stand_ins[row["stand_in"]]: row["stand_in"] for row in rows}, now)
+        named = {id for record in records for id in _member_ids(record.event.data)}
+        return _Erasures(await self.erased_among(connection, named), now)
 
     async def _empty(self, connection: Any, letters: list[DeadLetter]) -> None:
         """What names an erased member is not kept, not even as something that nobody could read."""
@@ -264,6 +267,7 @@ class _Erasures:
 
 
 _ERASED = members.MemberErased.type_name()
+_MOVED = forum.ReplyMoved.type_name()
 _ALIAS_TYPES = {event.type_name() for event in MEMBERS.events} | {forum.TopicMerged.type_name()}
 """Events that may change what an id stands for."""
 _ALONE = _ALIAS_TYPES | {applications.StarAppointed.type_name(), applications.StarRetired.type_name()}
@@ -313,12 +317,16 @@ class _Fold:
                     setattr(event.data, name, self._erased[value])
         handler(self, event, record)
         if event.type in _MARKING_TYPES:
-            topic_id = event.data.topic_id
-            mark = self.touched.marks.get(topic_id)
-            if mark is None:
-                mark = self.touched.marks[topic_id] = Mark()
-            mark.backfill = mark.backfill and event.backfill
-            mark.traceparent = event.traceparent or mark.traceparent
+            self._mark(event.data.topic_id, event)
+            if event.type == _MOVED:
+                self._mark(event.data.from_topic_id, event)
+
+    def _mark(self, topic_id: str, event: Event) -> None:
+        mark = self.touched.marks.get(topic_id)
+        if mark is None:
+            mark = self.touched.marks[topic_id] = Mark()
+        mark.backfill = mark.backfill and event.backfill
+        mark.traceparent = event.traceparent or mark.traceparent
 
     def member_columns(self) -> list[list[Any] | None]:
         """The members as one array a column."""

@@ -269,6 +269,23 @@ async def test_staff_see_what_a_policy_would_have_meant_before_they_save_it(eye:
         assert [(one["target_seconds"], one["objective"]) for one in saved] == [(3600, 0.8)]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scope": "space:a\x00b"},
+        {"scope": "space:" + "x" * 110},
+        {"scope": "language:no such language!"},
+        {"objective": "1e-323"},
+        {"hours": "inf"},
+    ],
+)
+def test_the_form_of_policies_refuses_what_the_api_refuses(site: Site, wrong: dict[str, str]) -> None:
+    form = {"scope": "space:never", "hours": "48", "objective": "90"} | wrong
+    before = site.ask("policies")
+    assert site.client.post("/topics/policies", data=form, headers=site.staff).status_code == 400
+    assert site.ask("policies") == before
+
+
 async def test_policies_are_for_staff_alone(site: Site) -> None:
     browser = {"Accept": "text/html"}
     answer = site.client.get("/topics/policies", headers=browser)

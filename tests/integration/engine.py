@@ -1,14 +1,17 @@
 """The topics engine without Kafka: batches straight into the consumer, on one connection that is rolled back."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import numpy as np
 
+from services.topics.claims import Claims
+from services.topics.clock import Clock
 from services.topics.consumer import TopicsConsumer
 from services.topics.queue import read_topic
 from services.topics.report import SQL as REPORT_SQL
@@ -16,10 +19,13 @@ from services.topics.report import Columns, Report, Scope
 from shared.contracts.catalogue import APPLICATIONS, FORUM, MEMBERS
 from shared.contracts.codec import StrictReader
 from shared.forum import Facts
-from shared.messaging import Batch, Record, Transaction
+from shared.messaging import Batch, Outbox, Record, Transaction
+from shared.postgres import Pool, create_pool
+from tests.oracle.cases import ERASURE_KEY
 from tests.oracle.figures import micros, moment
 
 READER = StrictReader([FORUM, MEMBERS, APPLICATIONS])
+HOUR = timedelta(hours=1)
 
 
 class OneConnection:
@@ -116,6 +122,98 @@ class Engine:
         assert len({state[1:] for state in states if state[1] == "False"}) <= 1
         found["erased"] = sorted(tuple(row) for row in await self.connection.fetch("SELECT stand_in FROM erased"))
         return found
+
+
+class Stage:
+    """The topics service with a clock whose reading the test decides."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.outbox = Outbox(pool, "topics")
+        self.cluster = uuid.uuid4().hex
+        self.clock = Clock(self.outbox, lambda: self.cluster)
+        facts = Facts(ERASURE_KEY, topics=True, stars=True)
+        self.claims = Claims(self.outbox, facts)
+        self._consumer = TopicsConsumer(facts)
+        self._n = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, database: str) -> AsyncIterator["Stage"]:
+        """On a migrated database, which is left as it was."""
+        pool = create_pool(database, "topics", 5)
+        await pool
+        stage = cls(pool)
+        await stage.read_until(datetime.now(UTC) + HOUR)
+        yield stage
+        await pool.execute(
+            "TRUNCATE topic, reply, acceptance, topic_state, told, claim, outbox, sequence, member, alias, erased,"
+            " star_change"
+        )
+        await pool.execute("DELETE FROM consumer_offset WHERE cluster = $1", stage.cluster)
+        await pool.close()
+
+    async def read_until(self, *instants: datetime | None) -> None:
+        """Each partition of the forum's events is known to be read up to its instant."""
+        await self.pool.execute("DELETE FROM consumer_offset WHERE cluster = $1", self.cluster)
+        for partition, instant in enumerate(instants):
+            await self.pool.execute(
+                "INSERT INTO consumer_offset VALUES ($1, 'forum.events', $2, 0, $3)", self.cluster, partition, instant
+            )
+
+    async def happen(
+        self, type_: str, topic_id: str, at: datetime, appended: datetime | None = None, **data: Any
+    ) -> None:
+        """An event of a topic that Kafka took in at ``appended`` (by default when it happened)."""
+        await self.apply(self.event(type_, at, topic_id=topic_id, **data), appended=appended)
+
+    def event(self, type_: str, at: datetime | None = None, **data: Any) -> dict[str, Any]:
+        """An event, now unless it says when; not applied yet."""
+        self._n += 1
+        return {
+            "specversion": "1.0",
+            "id": f"{self.cluster}{self._n}",
+            "source": "/test",
+            "type": type_,
+            "time": (at or datetime.now(UTC)).isoformat(),
+            "backfill": data.pop("backfill", False),
+            "data": data,
+        }
+
+    async def apply(self, *events: dict[str, Any], appended: datetime | None = None) -> None:
+        """One batch."""
+        async with self.outbox.transaction() as transaction:
+            read = [READER.read(event) for event in events]
+            records = [Record(one, "forum.events", 0, n, appended or one.time) for n, one in enumerate(read)]
+            await self._consumer.apply(Batch(transaction, records))
+
+    async def ask(self, topic_id: str, age: timedelta, **more: Any) -> None:
+        at = datetime.now(UTC) - age
+        data = {
+            "author_id": "ada",
+            "author_kind": "member",
+            "title": "T",
+            "space": "s",
+            "tags": ["x"],
+            "kind": "question",
+        }
+        await self.happen("topic-created", topic_id, at, **(data | more))
+
+    async def tick(self) -> None:
+        while await self.clock.tick():
+            pass
+
+    async def told(self, topic_id: str) -> list[str]:
+        return [
+            event["data"].get("stage", "breached")
+            for event in await self.said(topic_id)
+            if event["type"] in ("answer-needed", "target-breached")
+        ]
+
+    async def said(self, topic_id: str) -> list[dict[str, Any]]:
+        """What was published of a topic, in order."""
+        rows = await self.pool.fetch("SELECT value FROM outbox WHERE key = $1 ORDER BY id", topic_id)
+        return [json.loads(row["value"]) for row in rows]
 
 
 def plain(value: Any) -> Any:

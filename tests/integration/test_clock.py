@@ -2,98 +2,20 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from services.topics.clock import Clock
-from services.topics.consumer import TopicsConsumer
-from shared.forum import Facts
-from shared.messaging import Batch, Outbox, Record
-from shared.postgres import Pool, create_pool
-from tests.integration.engine import READER
-from tests.oracle.cases import ERASURE_KEY
-
-HOUR = timedelta(hours=1)
-
-
-class Stage:
-    """The topics service with a clock whose reading the test decides."""
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.outbox = Outbox(pool, "topics")
-        self.cluster = uuid.uuid4().hex
-        self.clock = Clock(self.outbox, lambda: self.cluster)
-        self._consumer = TopicsConsumer(Facts(ERASURE_KEY, topics=True, stars=True))
-        self._n = 0
-
-    async def read_until(self, *instants: datetime | None) -> None:
-        """Each partition of the forum's events is known to be read up to its instant."""
-        await self.pool.execute("DELETE FROM consumer_offset WHERE cluster = $1", self.cluster)
-        for partition, instant in enumerate(instants):
-            await self.pool.execute(
-                "INSERT INTO consumer_offset VALUES ($1, 'forum.events', $2, 0, $3)", self.cluster, partition, instant
-            )
-
-    async def happen(
-        self, type_: str, topic_id: str, at: datetime, appended: datetime | None = None, **data: Any
-    ) -> None:
-        """An event that Kafka took in at ``appended`` (by default when it happened)."""
-        self._n += 1
-        backfill = data.pop("backfill", False)
-        event = {
-            "specversion": "1.0",
-            "id": f"{self.cluster}{self._n}",
-            "source": "/test",
-            "type": type_,
-            "time": at.isoformat(),
-            "backfill": backfill,
-            "data": {"topic_id": topic_id, **data},
-        }
-        async with self.outbox.transaction() as transaction:
-            record = Record(READER.read(event), "forum.events", 0, self._n, appended or at)
-            await self._consumer.apply(Batch(transaction, [record]))
-
-    async def ask(self, topic_id: str, age: timedelta, **more: Any) -> None:
-        at = datetime.now(UTC) - age
-        data = {
-            "author_id": "ada",
-            "author_kind": "member",
-            "title": "T",
-            "space": "s",
-            "tags": ["x"],
-            "kind": "question",
-        }
-        await self.happen("topic-created", topic_id, at, **(data | more))
-
-    async def tick(self) -> None:
-        while await self.clock.tick():
-            pass
-
-    async def told(self, topic_id: str) -> list[str]:
-        rows = await self.pool.fetch("SELECT value FROM outbox WHERE key = $1 ORDER BY id", topic_id)
-        found = [json.loads(row["value"]) for row in rows]
-        return [
-            event["data"].get("stage", "breached")
-            for event in found
-            if event["type"] in ("answer-needed", "target-breached")
-        ]
+from shared.forum.facts import SQL as FACTS_SQL
+from tests.integration.engine import HOUR, Stage
 
 
 @pytest.fixture
 async def stage(topics_database: str) -> AsyncIterator[Stage]:
-    pool = create_pool(topics_database, "topics", 5)
-    await pool
-    stage = Stage(pool)
-    await stage.read_until(datetime.now(UTC) + HOUR)
-    yield stage
-    await pool.execute("TRUNCATE topic, reply, acceptance, topic_state, told, claim, outbox, sequence")
-    await pool.execute("DELETE FROM consumer_offset WHERE cluster = $1", stage.cluster)
-    await pool.close()
+    async with Stage.on(topics_database) as stage:
+        yield stage
 
 
 @pytest.mark.parametrize(
@@ -196,3 +118,16 @@ async def test_a_claim_stops_asking_but_not_the_warning_nor_the_breach(stage: St
     assert await stage.told("asking") == ["stalled"]
     kinds = await stage.pool.fetch("SELECT value FROM outbox WHERE key = 'asking'")
     assert "claim-released" in [json.loads(row["value"])["type"] for row in kinds]
+
+
+async def test_the_clock_waits_while_somebody_is_erased_who_may_be_in_what_it_says(stage: Stage) -> None:
+    await stage.ask("t", 5 * HOUR)
+    async with stage.pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute(FACTS_SQL.exclusive_lock)
+            ticking = asyncio.create_task(stage.tick())
+            await asyncio.sleep(0.3)
+            assert not ticking.done()
+            assert await stage.told("t") == []
+        await ticking
+    assert await stage.told("t") == ["stalled"]

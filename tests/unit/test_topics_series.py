@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from services.topics.report import MOST_BUCKETS, Columns, Report, Scope, TooManyBuckets
+from services.topics.promise import shown_since
+from services.topics.report import MOST_BUCKETS, Columns, Every, Report, Scope, TooManyBuckets
 from services.topics.rules import microseconds
 
 HOUR = timedelta(hours=1)
@@ -62,3 +63,10 @@ def test_columns_grow_and_later_rows_replace_earlier_ones() -> None:
     created, _, _ = columns.chosen(Scope(), 10**15)
     assert sorted(created) == [n for n in range(5000) if n != 7]
     assert np.all(columns.chosen(Scope(space="nowhere"), 10**15)[0] == [])
+
+
+@pytest.mark.parametrize(("every", "count"), [("day", 30), ("week", 26), ("month", 25)])
+def test_a_page_shows_as_many_buckets_on_every_day_of_the_year(every: Every, count: int) -> None:
+    for day in range(366):
+        now = DAY + timedelta(days=day, hours=13)
+        assert len(starts(Scope(since=shown_since(now, every)), now, every, now)) == count, now

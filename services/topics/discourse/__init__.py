@@ -6,7 +6,7 @@ Both make the same envelopes with the same ids, and hand them to the strict door
 from services.topics.discourse.categories import Categories, MappingError, Place
 from services.topics.discourse.hook import router
 from services.topics.discourse.mapping import Mapped, Unreadable, events_of
-from services.topics.discourse.poller import PollStore, PostgresPollStore, make_client, poll, poll_once
+from services.topics.discourse.poller import PollStore, PostgresPollStore, erase_polled, make_client, poll, poll_once
 
 __all__ = [
     "Categories",
@@ -16,6 +16,7 @@ __all__ = [
     "PollStore",
     "PostgresPollStore",
     "Unreadable",
+    "erase_polled",
     "events_of",
     "make_client",
     "poll",

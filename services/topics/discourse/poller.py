@@ -33,7 +33,7 @@ alone.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -56,6 +56,9 @@ from services.topics.discourse.mapping import (
     whole,
 )
 from shared.contracts.types import EPOCH, microseconds
+from shared.discourse import user_id
+from shared.forum import Facts
+from shared.forum.facts import SQL as FACTS_SQL
 from shared.postgres import Queries
 from shared.web import Problem
 
@@ -155,8 +158,8 @@ class PollStore(Protocol):
 class PostgresPollStore:
     """The table ``discourse_poll``."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, connection: Any, facts: Facts) -> None:
+        self._connection, self._facts = connection, facts
 
     async def load(self, instance: str) -> dict[str, Any] | None:
         """What was saved last; None where nothing was."""
@@ -164,8 +167,43 @@ class PostgresPollStore:
         return None if found is None else json.loads(found)
 
     async def save(self, instance: str, state: dict[str, Any], at: datetime) -> None:
-        """Keep it."""
-        await self._connection.execute(SQL.save, instance, json.dumps(state), at)
+        """Keep it, without those who were erased meanwhile."""
+        found = _members_in(instance, state)
+        async with self._connection.transaction():
+            await self._connection.execute(FACTS_SQL.share_lock)
+            _forget(instance, state, await self._facts.erased_among(self._connection, found))
+            await self._connection.execute(SQL.save, instance, json.dumps(state), at)
+
+
+async def erase_polled(connection: Any, erased: Collection[str]) -> None:
+    """Forget who was erased in what was seen of any Discourse. The caller holds the facts' lock alone."""
+    for row in await connection.fetch(SQL.lock_all):
+        state = json.loads(row["state"])
+        if _forget(row["instance"], state, erased):
+            await connection.execute(SQL.update, row["instance"], json.dumps(state))
+
+
+def _members_in(instance: str, state: dict[str, Any]) -> set[str]:
+    posts = list(_posts_in(state))
+    authors = {post["author"] for post in posts if post.get("author") is not None}
+    return {user_id(instance, number) for number in authors.union(*(post.get("likers", ()) for post in posts))}
+
+
+def _forget(instance: str, state: dict[str, Any], members: Collection[str]) -> bool:
+    """Take members out of a state; whether any was in it."""
+    found = False
+    for post in _posts_in(state) if members else ():
+        gone = [number for number in post.get("likers", ()) if user_id(instance, number) in members]
+        if gone:
+            post["likers"], found = [number for number in post["likers"] if number not in gone], True
+        if post.get("author") is not None and user_id(instance, post["author"]) in members:
+            post["author"], found = None, True
+    return found
+
+
+def _posts_in(state: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for topic in state.get("topics", {}).values():
+        yield from topic.get("posts", {}).values()
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -668,7 +706,8 @@ class _Visit:
             self._opposite("reply-deleted", post, self._is_history(at))
 
     def _seen_again(self, post: Post, seen: PostSeen, settling: bool) -> None:
-        if not seen.reply or seen.author != post.author:
+        # An author whom we were told to forget is no news.
+        if not seen.reply or seen.author not in (None, post.author):
             at = not_ahead(post.created_at, self.at)
             self.envelopes.append(self.instance.reply_posted(post, at, self._is_history(at), again=seen.reply))
         # What was no reply and is one now may have been deleted as one.

@@ -28,25 +28,32 @@ FROM claim LEFT JOIN alias AS a ON a.what = 'member' AND a.id = member_id
 WHERE topic_id = $1 AND ended_at IS NULL AND until > now();
 
 -- name: timeline
--- What happened, in words of one kind each; of a long thread only what concerns the clock.
+-- What happened, in words of one kind each; of a long thread only what concerns the clock, and of what can be repeated at
+-- will the latest. Nothing of replies that only staff may read.
 WITH ids AS (
     SELECT $1::text AS id UNION ALL SELECT id FROM alias WHERE what = 'topic' AND root = $1
+), claims AS (
+    SELECT * FROM claim WHERE topic_id = $1 ORDER BY claimed_at DESC LIMIT 40
+), acceptances AS (
+    SELECT a.* FROM acceptance AS a JOIN reply AS r USING (reply_id)
+    WHERE a.topic_id IN (SELECT id FROM ids) AND r.visibility = 'public'
+    ORDER BY greatest(a.accepted_at, a.revoked_at) DESC LIMIT 20
 ), happened AS (
     SELECT created_at AS at, 'asked' AS what, topic_id, NULL AS reply_id, author_id AS member_id, NULL AS stage
     FROM topic WHERE topic_id IN (SELECT id FROM ids) AND created_at IS NOT NULL
     UNION ALL SELECT told_at, 'told', topic_id, NULL, NULL, (ARRAY['new', 'stalled', 'warning', 'breached'])[stage]
     FROM told WHERE topic_id = $1
-    UNION ALL SELECT claimed_at, 'claimed', topic_id, NULL, member_id, NULL FROM claim WHERE topic_id = $1
-    UNION ALL SELECT ended_at, 'released', topic_id, NULL, member_id, why FROM claim
-    WHERE topic_id = $1 AND ended_at IS NOT NULL
+    UNION ALL SELECT claimed_at, 'claimed', topic_id, NULL, member_id, NULL FROM claims
+    UNION ALL SELECT ended_at, 'released', topic_id, NULL, member_id, why FROM claims WHERE ended_at IS NOT NULL
     UNION ALL SELECT response_at, 'answered', topic_id, response_reply_id, responder_id, NULL
     FROM topic_state WHERE topic_id = $1 AND response_at IS NOT NULL
     UNION ALL (SELECT deleted_at, 'reply-deleted', topic_id, reply_id, author_id, NULL FROM reply
-    WHERE topic_id IN (SELECT id FROM ids) AND NOT stands AND deleted_at IS NOT NULL ORDER BY posted_at LIMIT 20)
+    WHERE topic_id IN (SELECT id FROM ids) AND NOT stands AND visibility = 'public' AND deleted_at IS NOT NULL
+    ORDER BY deleted_at DESC LIMIT 20)
     UNION ALL SELECT accepted_at, 'accepted', topic_id, reply_id, NULL, NULL
-    FROM acceptance WHERE topic_id IN (SELECT id FROM ids) AND accepted_at IS NOT NULL
+    FROM acceptances WHERE accepted_at IS NOT NULL
     UNION ALL SELECT revoked_at, 'acceptance-revoked', topic_id, reply_id, NULL, NULL
-    FROM acceptance WHERE topic_id IN (SELECT id FROM ids) AND revoked_at IS NOT NULL
+    FROM acceptances WHERE revoked_at IS NOT NULL
     UNION ALL SELECT closed_at, 'closed', topic_id, NULL, NULL, NULL FROM topic
     WHERE topic_id = $1 AND closed_at IS NOT NULL
     UNION ALL SELECT reopened_at, 'reopened', topic_id, NULL, NULL, NULL FROM topic
@@ -72,11 +79,22 @@ WHERE {state}
     AND ($1::text IS NULL OR s.space = $1)
     AND ($2::text IS NULL OR s.language = $2)
     AND ($3::text IS NULL OR s.tags ? $3)
-    AND ($4::text IS NULL OR coalesce(a.root, c.member_id) = $4)
+    AND {claimed}
     AND (NOT $5::boolean OR c.member_id IS NULL)
     AND ($6::timestamptz IS NULL OR (s.due_at, s.topic_id) {after} ($6, $7::text))
 ORDER BY s.due_at {order}, s.topic_id {order}
 LIMIT $8;
+
+-- name: nobody
+$4::text IS NULL
+
+-- name: claimed
+-- Begins with the member's claims, which are few, rather than with all that waits.
+s.topic_id IN (
+    SELECT topic_id FROM claim
+    WHERE ended_at IS NULL AND until > now()
+        AND member_id IN (SELECT $4::text UNION ALL SELECT id FROM alias WHERE what = 'member' AND root = $4)
+)
 
 -- name: waiting_counts
 -- How many wait, and how many of them too long, by space and language.
