@@ -80,6 +80,7 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
             "time-is-up": parts.quiz.close_due,
             "invitation-lapsed": parts.jams.lapse_due,
             "term-over": parts.membership.judge_due,
+            "jam-over": parts.jams.end_due,
             "notes-erased": parts.jams.forget_notes,
         }
     )

@@ -25,17 +25,22 @@ NOTES_KEPT_DAYS = 30
 async def fill(transaction: Transaction, jam: Any) -> list[str]:
     """Give free seats to the first on the list who may have one. The Jam's row is locked. Returns who was invited."""
     connection = transaction.connection
-    if jam["state"] != "inviting":
+    if jam["state"] != "inviting" or jam["has_begun"]:
         return []
-    # Who has left since the list was made is no Star to invite.
+    # Who has left since the list was made is no Star to invite; who was invited elsewhere meanwhile rests. No two Jams
+    # invite at once: each sees whom the other has.
     await connection.execute(SQL.pass_over_who_left, jam["jam_id"])
+    await connection.execute(SQL.lock_inviting)
+    lately = await connection.fetch(SQL.invited_lately, jam["jam_id"], jam["starts_on"], jam["rest_editions"])
+    if lately:
+        await connection.execute(SQL.pass_over_who_rests, jam["jam_id"], *arrays(lately))
     rows = await connection.fetch(SQL.guests, jam["jam_id"])
     chosen = rules.next_invited(
         [(row["member_id"], row["state"], row["space"]) for row in rows], jam["seats"], jam["most_per_space"]
     )
     if not chosen:
         return []
-    for row in await connection.fetch(SQL.invite, jam["jam_id"], chosen, jam["answer_days"]):
+    for row in await connection.fetch(SQL.invite, jam["jam_id"], chosen, jam["answer_days"], jam["starts_on"]):
         data = events.JamData(member_id=row["member_id"], jam_id=jam["jam_id"], answer_by=row["answer_by"])
         transaction.publish(
             Outgoing(APPLICATIONS, events.JamInvited, data, row["invited_at"], traceparent=current_traceparent())
@@ -124,6 +129,8 @@ class Jams:
             jam = await self._locked(transaction, jam_id)
             if jam["state"] != "planned":
                 raise Problem(409, "That was done before.", type="wrong-state")
+            if jam["has_begun"]:
+                raise Problem(409, "It has begun: nobody could come any more.", type="wrong-state")
             await transaction.connection.execute(SQL.set_state, jam_id, "inviting")
             return len(await fill(transaction, {**jam, "state": "inviting"}))
 
@@ -158,6 +165,8 @@ class Jams:
             if not late:
                 if row["state"] == "declined" or (row["state"] == "accepted" and accept):
                     raise Problem(409, f"You have {row['state']} already.", type="answered-already")
+                if accept and not row["is_star"]:
+                    raise Problem(409, "Star Jam is for Stars.", type="no-star")
                 if accept and not consent:
                     raise Problem(400, "To come you have to agree to the terms.", type="consent-needed")
                 state = "accepted" if accept else "declined"
@@ -187,6 +196,11 @@ class Jams:
             for jam in jams:
                 await _lapse(transaction, jam)
             return len(jams)
+
+    async def end_due(self) -> int:
+        """End the Jams whose last day is over. Returns how many."""
+        async with self._outbox.transaction() as transaction:
+            return len(await transaction.connection.fetch(SQL.end_due))
 
     async def forget_notes(self) -> int:
         """Erase the travel notes of Jams that were over long enough ago. Returns how many Jams."""

@@ -351,6 +351,56 @@ async def test_who_declines_lapses_retires_or_is_erased_makes_way_for_the_next(h
     assert await home.pool.fetchval("SELECT count(*) FROM jam_guest WHERE travel_notes IS NOT NULL") == 0
 
 
+async def test_nobody_is_asked_to_answer_after_a_jam_began_nor_invited_to_one_that_did(home: House) -> None:
+    stars = [unique(f"star{n}") for n in range(4)]
+    await home.appoint(*stars)
+    closed, today = await season(home, *stars), datetime.now(UTC).date()
+    days = {"starts_on": today + timedelta(days=2), "ends_on": today + timedelta(days=3)}
+    jam = await jam_of(home, closed, **days, seats=1, answer_days=14)
+    await home.parts.jams.invite(jam)
+    first, *_ = (await home.parts.jams.desk(jam))["guests"]
+    assert first["answer_by"] == datetime(*days["starts_on"].timetuple()[:3], tzinfo=UTC)
+    await home.pool.execute("UPDATE jam SET starts_on = $1, ends_on = $1", today)
+    await home.pool.execute("UPDATE jam_guest SET answer_by = now() WHERE state = 'invited'")
+    assert await home.parts.jams.lapse_due() == 1
+    await home.parts.jams.set_seats(jam, 3)
+    assert list((await states(home, jam)).values()) == ["lapsed", "waiting", "waiting", "waiting"]
+    assert await home.parts.jams.end_due() == 0
+    await home.pool.execute("UPDATE jam SET starts_on = $1, ends_on = $1", today - timedelta(days=1))
+    assert [await home.parts.jams.end_due() for _ in range(2)] == [1, 0]
+    assert (await home.parts.jams.desk(jam))["state"] == "over"
+    begun = await jam_of(home, closed, starts_on=today, ends_on=today)
+    await refused(home.parts.jams.invite(begun), 409, "wrong-state")
+
+
+async def test_who_is_a_star_no_more_cannot_accept_but_can_decline(home: House) -> None:
+    gone, kept = unique("gone"), unique("kept")
+    await home.appoint(gone, kept)
+    jam = await jam_of(home, await season(home, gone, kept), seats=1)
+    await home.parts.jams.invite(jam)
+    await home.parts.membership.retire(STAFF_A, gone, None)
+    yes = home.parts.jams.answer(member(gone), jam, accept=True, consent=True, travel_notes=None)
+    await refused(yes, 409, "no-star")
+    await home.parts.jams.answer(member(gone), jam, accept=False, consent=False, travel_notes=None)
+    assert await states(home, jam) == {gone: "declined", kept: "invited"}
+
+
+async def test_who_was_invited_to_another_jam_since_the_list_was_made_rests(home: House) -> None:
+    stars = [unique(f"star{n}") for n in range(4)]
+    await home.appoint(*stars)
+    closed = await season(home, *stars)
+    spring = await jam_of(home, closed, seats=1)
+    autumn = await jam_of(home, closed, seats=1, starts_on=date(2027, 9, 1), ends_on=date(2027, 9, 2))
+    await home.parts.jams.invite(spring)
+    await home.parts.jams.invite(autumn)
+    assert list((await states(home, autumn)).values()) == ["passed-over", "invited", "waiting", "waiting"]
+    # The waiting list moves by itself, and looks again, too.
+    await home.parts.jams.set_seats(spring, 3)
+    await home.parts.jams.answer(member(stars[1]), autumn, accept=False, consent=False, travel_notes=None)
+    assert list((await states(home, autumn)).values()) == ["passed-over", "declined", "passed-over", "invited"]
+    assert (await home.parts.jams.desk(autumn))["guests"][2]["why"].endswith("; invited to Star Jam since then")
+
+
 async def test_many_answers_at_once_never_give_more_seats_than_there_are(
     home: House, applications_database: str
 ) -> None:

@@ -7,10 +7,14 @@ INSERT INTO jam (jam_id, name, place, starts_on, ends_on, season_id, seats, answ
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: lock
-SELECT * FROM jam WHERE jam_id = $1 FOR UPDATE;
+SELECT *, starts_on <= (now() AT TIME ZONE 'UTC')::date AS has_begun FROM jam WHERE jam_id = $1 FOR UPDATE;
 
 -- name: lock_several
-SELECT * FROM jam WHERE jam_id = ANY($1::text[]) ORDER BY jam_id FOR UPDATE;
+SELECT *, starts_on <= (now() AT TIME ZONE 'UTC')::date AS has_begun FROM jam
+WHERE jam_id = ANY($1::text[]) ORDER BY jam_id FOR UPDATE;
+
+-- name: lock_inviting
+SELECT pg_advisory_xact_lock(4829123, hashtext(current_schema));
 
 -- name: standings
 -- In the order of the season's tie rule, by whom each stands for now; who was erased is nobody to invite.
@@ -54,9 +58,19 @@ WHERE jam_id = $1 AND state = 'waiting' AND NOT EXISTS (
         OR m.member_id = (SELECT o.root FROM alias AS o WHERE o.what = 'member' AND o.id = g.member_id))
 );
 
+-- name: pass_over_who_rests
+-- Of whom $2 was invited to $3 since the list was made.
+UPDATE jam_guest AS g SET state = 'passed-over', why = why || '; invited to ' || given.jam || ' since then'
+FROM unnest($2::text[], $3::text[]) AS given (member_id, jam)
+WHERE g.jam_id = $1 AND g.state = 'waiting' AND given.member_id = coalesce(
+    (SELECT a.root FROM alias AS a WHERE a.what = 'member' AND a.id = g.member_id), g.member_id
+);
+
 -- name: invite
+-- $3 days to answer, but none after the Jam's first day has begun.
 WITH invited AS (
-    UPDATE jam_guest SET state = 'invited', invited_at = now(), answer_by = now() + $3::int * interval '1 day'
+    UPDATE jam_guest SET state = 'invited', invited_at = now(),
+        answer_by = least(now() + $3::int * interval '1 day', $4::date::timestamp AT TIME ZONE 'UTC')
     WHERE jam_id = $1 AND member_id = ANY($2::text[]) AND state = 'waiting'
     RETURNING place, member_id, invited_at, answer_by
 )
@@ -69,7 +83,9 @@ UPDATE jam SET state = $2 WHERE jam_id = $1;
 UPDATE jam SET seats = $2 WHERE jam_id = $1;
 
 -- name: invited
-SELECT *, answer_by <= now() AS late FROM jam_guest
+SELECT *, answer_by <= now() AS late,
+    EXISTS (SELECT FROM membership AS m WHERE m.member_id = ANY($2::text[]) AND m.state <> 'retired') AS is_star
+FROM jam_guest
 WHERE jam_id = $1 AND member_id = ANY($2::text[]) AND invited_at IS NOT NULL ORDER BY place LIMIT 1;
 
 -- name: answer
@@ -77,7 +93,7 @@ UPDATE jam_guest SET state = $3, answered_at = now(), consented = $4, travel_not
 WHERE jam_id = $1 AND member_id = $2 RETURNING answered_at;
 
 -- name: due
-SELECT * FROM jam WHERE state = 'inviting' AND EXISTS (
+SELECT *, starts_on <= (now() AT TIME ZONE 'UTC')::date AS has_begun FROM jam WHERE state = 'inviting' AND EXISTS (
     SELECT FROM jam_guest AS g WHERE g.jam_id = jam.jam_id AND g.state = 'invited' AND g.answer_by <= now()
 ) ORDER BY jam_id LIMIT $1 FOR UPDATE SKIP LOCKED;
 
@@ -87,6 +103,9 @@ WHERE jam_id = $1 AND state = 'invited' AND answer_by <= now() RETURNING member_
 
 -- name: attend
 UPDATE jam_guest SET attended = $3 WHERE jam_id = $1 AND member_id = ANY($2::text[]) AND state = 'accepted' RETURNING true;
+
+-- name: end_due
+UPDATE jam SET state = 'over' WHERE state = 'inviting' AND ends_on < (now() AT TIME ZONE 'UTC')::date RETURNING jam_id;
 
 -- name: forget_notes
 WITH over AS (
