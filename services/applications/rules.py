@@ -312,11 +312,12 @@ def new_term(rank: Rank, now: datetime) -> Standing:
 
 
 def returned(standing: Standing, at: datetime) -> Standing:
-    """Back from leave: what was left of the term when it began is left now."""
-    ends, since = standing.term_ends, standing.leave_since
-    if ends is not None and since is not None:
-        ends = max(ends + (at - since), at)
-    return Standing("active", standing.rank, ends)
+    """Back from leave: what was left of the term, or of grace, when it began is left now."""
+    since = standing.leave_since or at
+    if standing.grace_ends is not None:
+        return Standing("grace", standing.rank, standing.term_ends, max(standing.grace_ends + (at - since), at))
+    ends = standing.term_ends
+    return Standing("active", standing.rank, None if ends is None else max(ends + (at - since), at))
 
 
 # --- Star Jam: who is invited, and why ------------------------------------------------------------------------------

@@ -88,6 +88,37 @@ def test_leave_takes_nothing_of_a_term_and_a_judged_membership_is_not_due_again(
     assert judged.standing is None or rules.judge(judged.standing, RANKS, record(replies), NOW, GRACE) is None
 
 
+@given(away=st.integers(1, 366), left=st.integers(0, 30))
+def test_leave_takes_nothing_of_grace_and_gives_none(away: int, left: int) -> None:
+    since = NOW - timedelta(days=away)
+    ended = since - timedelta(days=3)
+    back = rules.returned(Standing("leave", "low", ended, since + timedelta(days=left), since, NOW), NOW)
+    assert back == Standing("grace", "low", ended, NOW + timedelta(days=left))
+
+
+async def test_a_leave_in_grace_is_no_way_out_of_it(home: House) -> None:
+    ada = unique("ada")
+    await home.appoint(ada)
+    await home.pool.execute("UPDATE membership SET term_ends = now()")
+    await home.parts.membership.judge_due()
+    left = "SELECT round(extract(epoch FROM grace_ends - now()) / 86400)::int FROM membership"
+    assert await home.pool.fetchval(left) == 30
+    await home.pool.execute("UPDATE membership SET grace_ends = grace_ends - interval '29 days'")
+    for back in (False, True):
+        await home.parts.membership.take_leave(member(ada), ada, datetime.now(UTC) + timedelta(days=9))
+        assert (await home.parts.membership.read(STAFF_A, ada))["state"] == "leave"
+        if back:
+            await home.parts.membership.come_back(member(ada), ada)
+        else:
+            await home.pool.execute("UPDATE membership SET leave_until = now()")
+            await home.parts.membership.judge_due()
+        assert (await home.parts.membership.read(STAFF_A, ada))["state"] == "grace"
+        assert await home.pool.fetchval(left) == 1
+    await home.pool.execute("UPDATE membership SET grace_ends = now()")
+    await home.parts.membership.judge_due()
+    assert (await home.parts.membership.read(STAFF_A, ada))["state"] == "retired"
+
+
 async def test_terms_run_out_for_each_member_once_however_many_replicas_look(
     home: House, applications_database: str
 ) -> None:

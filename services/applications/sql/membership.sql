@@ -22,7 +22,8 @@ UPDATE membership SET state = 'retired', retired_at = now(), listed = false, ter
 WHERE member_id = $1 RETURNING retired_at;
 
 -- name: leave
-UPDATE membership SET state = 'leave', leave_since = now(), leave_until = $2, grace_ends = NULL WHERE member_id = $1;
+-- Grace, where they are in it, stays as it is: it goes on after the leave.
+UPDATE membership SET state = 'leave', leave_since = now(), leave_until = $2 WHERE member_id = $1;
 
 -- name: write
 UPDATE membership SET state = $2, rank = $3, term_ends = $4, grace_ends = $5, leave_since = NULL, leave_until = NULL
