@@ -297,10 +297,13 @@ class Programme:
     async def edition(self, connection: Any, number: int) -> Edition:
         """An edition by its number."""
         if number not in self._editions:
-            row = await connection.fetchrow(SQL.edition, number)
-            document = EditionDocument.model_validate_json(row["document"])
-            self._editions[number] = Edition(number, document, row["bank"], row["published_at"])
+            self._editions[number] = await self._read(connection, number)
         return self._editions[number]
+
+    async def _read(self, connection: Any, number: int) -> Edition:
+        row = await connection.fetchrow(SQL.edition, number)
+        document = EditionDocument.model_validate_json(row["document"])
+        return Edition(number, document, row["bank"], row["published_at"])
 
     async def bank(self, connection: Any, digest: str) -> Bank:
         """A bank by the digest of its content."""
@@ -344,7 +347,8 @@ class Programme:
                 raise Problem(400, "The bank has fewer questions than an attempt.", type="invalid-edition")
             await self._write(connection, present.number + 1, document, chosen, by)
             await connection.execute(SQL.look_at_everyone)
-            return await self.edition(connection, present.number + 1)
+            # Not kept yet: if the commit fails, there never was such an edition.
+            return await self._read(connection, present.number + 1)
 
     async def _named(self, connection: Any, name: str) -> Bank | None:
         digest = await connection.fetchval(SQL.latest_bank, name)
