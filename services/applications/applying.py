@@ -125,6 +125,7 @@ class Applying:
                 )
             _check_draft(edition, answers)
             id = uuid.uuid4().hex
+            await connection.execute(SQL.forget_drafts, ids)
             await connection.execute(SQL.begin, id, member, edition.number, json.dumps(dict(answers)))
             return await self._view(connection, id)
 
@@ -146,10 +147,10 @@ class Applying:
             ids = await self.members.ids(connection, await self.members.root(connection, application["member_id"]))
             if await connection.fetchval(SQL.submitted_in, ids, edition.number):
                 raise Problem(409, "You have applied in this edition of the programme.", type="applied-already")
+            record = (await read_records(connection, ids[:1]))[ids[0]]
+            if record.is_suspended:
+                raise Problem(409, "A suspended account cannot apply.", type="not-eligible")
             if edition.document.open_to == "eligible":
-                record = (await read_records(connection, ids[:1]))[ids[0]]
-                if record.is_suspended:
-                    raise Problem(409, "A suspended account cannot apply.", type="not-eligible")
                 shown = progress_of(edition, record, await connection.fetchval("SELECT now()"))
                 if not shown["eligible"]:
                     raise Problem(
@@ -190,9 +191,10 @@ class Applying:
             if row is None:
                 raise Problem(404, "There is no such application, or it is not yours.")
             owner = await self.members.root(connection, row["member_id"])
-            check_owner(owner, await self.members.reading(connection, principal), principal)
+            me = await self.members.reading(connection, principal)
+            check_owner(owner, me, principal)
             found = await self._view(connection, application_id)
-            if not principal.has(Role.STAFF):
+            if me == owner or not principal.has(Role.STAFF):
                 # Who decided is the programme, and no person whom one could be angry with.
                 for one in found["timeline"]:
                     if one["by"] != found["member_id"]:

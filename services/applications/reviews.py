@@ -35,7 +35,10 @@ class Reviews:
             ids = [] if me is None else await self._members.ids(connection, me)
             rows = await connection.fetch(SQL.queue, state, ids, after[0], after[1], limit + 1)
             names = await names_of(connection, [row["member_id"] for row in rows])
-            present = await self._programme.present(connection)
+            editions = {row["edition"] for row in rows}
+            needed = {
+                one: (await self._programme.edition(connection, one)).document.review.reviewers for one in editions
+            }
         shown = rows[:limit]
         return {
             "items": [
@@ -49,7 +52,7 @@ class Reviews:
                     "due_at": row["review_due"],
                     "late": row["late"],
                     "reviews": row["reviews"],
-                    "needed": present.document.review.reviewers,
+                    "needed": needed[row["edition"]],
                     "reviewed_by_me": row["mine"],
                     "conflict": row["conflict"],
                     "own": row["member_id"] in ids,
@@ -60,7 +63,10 @@ class Reviews:
         }
 
     async def dossier(self, principal: Principal, application_id: str) -> dict[str, Any]:
-        """All that a reviewer looks at: the answers, the record from facts, others' scores once they may be seen."""
+        """All that a reviewer looks at: the answers, the record from facts, others' scores once they may be seen.
+
+        Of one's own application it says no more than the applicant is told: who said and decided what is for reviewers.
+        """
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
             row = await connection.fetchrow(SQL.application, application_id)
@@ -78,8 +84,11 @@ class Reviews:
         given = await connection.fetch(SQL.reviews, id)
         scored = [one for one in given if not one["conflict"]]
         complete = len(scored) >= edition.document.review.reviewers
-        mine = next((one for one in given if me is not None and one["reviewer_id"] == me), None)
-        discussion = await connection.fetch(SQL.discussion, id) if complete else []
+        own = me is not None and me == member
+        open_to_me = complete and not own
+        mine = next((one for one in given if me is not None and one["reviewer_id"] == me and not own), None)
+        discussion = await connection.fetch(SQL.discussion, id) if open_to_me else []
+        decided_by = None if own else row["decided_by"]
         answers = json.loads(row["answers"])
         evidence = [
             item
@@ -89,11 +98,12 @@ class Reviews:
             if isinstance(item, str)
         ]
         earlier = await connection.fetch(SQL.earlier, ids, id)
-        people = [member, *(one["reviewer_id"] for one in given), *(one["author_id"] for one in discussion)]
+        reviewers = [] if own else [one["reviewer_id"] for one in given]
+        people = [member, *reviewers, *(one["author_id"] for one in discussion), decided_by]
         return {
             "application_id": id,
             "member_id": member,
-            "names": await names_of(connection, [*people, row["decided_by"]]),
+            "names": await names_of(connection, people),
             "state": row["state"],
             "edition": row["edition"],
             "answers": answers,
@@ -102,7 +112,7 @@ class Reviews:
             "due_at": row["review_due"],
             "outcome": row["outcome"],
             "reason": row["reason"],
-            "decided_by": row["decided_by"],
+            "decided_by": decided_by,
             "closed_at": row["closed_at"],
             "progress": progress_of(edition, record, await connection.fetchval("SELECT now()")),
             "joined_at": record.joined_at,
@@ -113,9 +123,9 @@ class Reviews:
             "needed": edition.document.review.reviewers,
             "given": len(scored),
             "complete": complete,
-            "own": me is not None and me == member,
+            "own": own,
             "mine": None if mine is None else _review(mine),
-            "reviews": [_review(one) for one in scored] if complete else [],
+            "reviews": [_review(one) for one in scored] if open_to_me else [],
             "discussion": [dict(one) for one in discussion],
         }
 
@@ -127,7 +137,7 @@ class Reviews:
         note: str | None,
         conflict: bool,
     ) -> dict[str, Any]:
-        """Give, or until all are in change, one's own scores; or say that one stands too near.
+        """Give, or until all are in change, one's own scores; or say, at any time, that one stands too near.
 
         Raises Problem 400, 403, 404 or 409.
         """
@@ -139,7 +149,7 @@ class Reviews:
             mine = next((one for one in given if one["reviewer_id"] == me), None)
             if mine is not None and mine["conflict"] and not conflict:
                 raise Problem(409, "You have said that you stand too near to this.", type="conflict-of-interest")
-            if mine is not None and len(scored) >= edition.document.review.reviewers:
+            if mine is not None and not conflict and len(scored) >= edition.document.review.reviewers:
                 raise Problem(
                     409, "All scores are in and open to see: yours stay as they are.", type="reviews-complete"
                 )

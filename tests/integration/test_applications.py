@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from services.applications.programme import shipped_edition
 from services.applications.rules import FINAL, State
+from shared.messaging import Transaction
 from shared.web import Principal, Problem, Role
 from tests.integration.applications_engine import (
     ANSWERS,
@@ -70,6 +72,49 @@ async def test_only_who_meets_every_criterion_hands_in_an_application(home: Hous
     found = await home.parts.applying.submit(ada, id)
     assert found["state"] == "submitted"
     assert [one["type"] for one in await home.told()] == ["application-submitted"]
+
+
+async def test_a_suspended_account_hands_nothing_in_even_where_everyone_may_apply(home: House) -> None:
+    await home.open_to_everyone()
+    ada = member(unique("ada"))
+    suspended = {"member_id": ada.member_id, "status": "suspended"}
+    await home.happen(event("member-suspended", suspended, datetime.now(UTC)))
+    begun = await home.parts.applying.begin(ada, ANSWERS)
+    await refused(home.parts.applying.submit(ada, begun["application_id"]), 409, "not-eligible")
+
+
+async def test_drafts_that_were_given_up_do_not_pile_up(home: House) -> None:
+    await home.open_to_everyone()
+    ada = member(unique("ada"))
+    for n in range(3):
+        begun = await home.parts.applying.begin(ada, {"why": f"Draft {n}"})
+        id = begun["application_id"]
+        assert (await home.parts.applying.withdraw(ada, id))["state"] == "withdrawn"
+        assert (await home.parts.applying.read(ada, id))["answers"] == {"why": f"Draft {n}"}
+    assert await home.pool.fetchval("SELECT count(*) FROM application") == 1
+    kept = await home.apply(ada)
+    await home.parts.applying.withdraw(ada, kept)
+    await home.open_to_everyone()
+    await home.parts.applying.begin(ada, {})
+    rows = await home.pool.fetch("SELECT state FROM application WHERE application_id = $1", kept)
+    assert [row["state"] for row in rows] == ["withdrawn"]
+
+
+async def test_an_edition_whose_commit_failed_is_served_by_nobody(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = shipped_edition().model_dump(mode="json", exclude_none=True)
+
+    async def fails(transaction: Transaction) -> int:
+        raise ConnectionResetError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "write_outbox", fails)
+        with pytest.raises(ConnectionResetError):
+            await home.programme.publish(document | {"cool_down_days": 1}, None, None)
+    published = await home.programme.publish(document | {"cool_down_days": 365}, None, None)
+    async with home.pool.acquire() as connection:
+        present = await home.programme.present(connection)
+    assert present == published
+    assert present.document.cool_down_days == 365
 
 
 async def test_a_suspension_counts_until_it_is_long_ago_and_outlives_a_later_record(home: House) -> None:
@@ -145,6 +190,63 @@ async def test_reviews_are_blind_until_all_are_in_and_nobody_judges_themselves(h
     await home.parts.reviews.discuss(STAFF_B, id, "I agree")
     done = await home.parts.reviews.decide(STAFF_B, id, "declined", "Not yet.")
     assert (done["outcome"], [one["text"] for one in done["discussion"]]) == ("declined", ["I agree"])
+
+
+async def test_staff_who_applied_never_see_who_said_or_decided_what_of_them(home: House) -> None:
+    await home.open_to_everyone()
+    ada = Principal(unique("ada"), frozenset({Role.STAFF, Role.MEMBER}))
+    id = await home.apply(ada)
+    await home.pass_quiz(ada, id)
+    for staff in (STAFF_A, STAFF_B):
+        await home.parts.reviews.give(staff, id, SCORES, "secret thought", False)
+    await home.parts.reviews.discuss(STAFF_A, id, "secret word")
+    await home.parts.reviews.decide(STAFF_A, id, "declined", "Not yet.")
+    seen = await home.parts.reviews.dossier(ada, id)
+    assert (seen["own"], seen["reviews"], seen["discussion"], seen["mine"]) == (True, [], [], None)
+    assert (seen["decided_by"], seen["reason"], set(seen["names"])) == (None, "Not yet.", {ada.member_id})
+    told = json.dumps([seen, await home.parts.applying.read(ada, id)], default=str)
+    assert not [word for word in ("secret", "staff-a", "staff-b") if word in told]
+    other = await home.parts.reviews.dossier(STAFF_B, id)
+    assert (len(other["reviews"]), len(other["discussion"]), other["decided_by"]) == (2, 1, "staff-a")
+
+
+async def test_reviews_are_counted_by_person_and_by_the_applications_own_edition(home: House) -> None:
+    edition = await home.open_to_everyone()
+    ada = member(unique("ada"))
+    id = await home.apply(ada)
+    await home.pass_quiz(ada, id)
+    one, two = (Principal(unique("staff"), frozenset({Role.STAFF})) for _ in range(2))
+    for staff in (one, two):
+        await home.parts.reviews.give(staff, id, SCORES, staff.member_id, False)
+    merged = {"member_id": two.member_id, "status": "merged", "into_member_id": one.member_id}
+    await home.happen(event("member-merged", merged, datetime.now(UTC)))
+    document = edition.document.model_dump(mode="json", exclude_none=True)
+    document["review"]["reviewers"] = 5
+    await home.programme.publish(document, None, None)
+    seen = await home.parts.reviews.dossier(STAFF_A, id)
+    assert (seen["given"], seen["needed"], seen["complete"]) == (1, 2, False)
+    [queued] = (await home.parts.reviews.queue(STAFF_A, "in-review", 50, None))["items"]
+    assert (queued["reviews"], queued["needed"]) == (1, 2)
+    await refused(home.parts.reviews.decide(one, id, "accepted", "Yes"), 409, "reviews-missing")
+    seen = await home.parts.reviews.give(STAFF_A, id, SCORES, None, False)
+    assert [each["note"] for each in seen["reviews"]] == [two.member_id, None]
+    # Who stands too near by one account does by the other.
+    seen = await home.parts.reviews.give(two, id, {}, None, True)
+    assert (seen["given"], seen["complete"]) == (1, False)
+    assert (await home.parts.reviews.queue(STAFF_A, "in-review", 50, None))["items"][0]["reviews"] == 1
+
+
+async def test_a_reviewer_may_find_that_they_stand_too_near_once_all_scores_are_in(home: House) -> None:
+    await home.open_to_everyone()
+    ada = member(unique("ada"))
+    id = await home.apply(ada)
+    await home.pass_quiz(ada, id)
+    for staff in (STAFF_A, STAFF_B):
+        await home.parts.reviews.give(staff, id, SCORES, None, False)
+    seen = await home.parts.reviews.give(STAFF_A, id, {}, "My sister", True)
+    assert (seen["given"], seen["complete"], seen["reviews"]) == (1, False, [])
+    await refused(home.parts.reviews.decide(STAFF_A, id, "accepted", "Yes"), 403, "conflict-of-interest")
+    await refused(home.parts.reviews.decide(STAFF_B, id, "accepted", "Yes"), 409, "reviews-missing")
 
 
 async def test_a_merged_account_is_the_applicant_too(home: House) -> None:

@@ -18,6 +18,10 @@ SELECT EXISTS (SELECT FROM membership WHERE member_id = ANY($1::text[]) AND stat
 -- name: submitted_in
 SELECT EXISTS (SELECT FROM application WHERE member_id = ANY($1::text[]) AND edition = $2 AND submitted_at IS NOT NULL);
 
+-- name: forget_drafts
+-- Drafts that were withdrawn before anybody was to read them: a member has one draft, and the last that was given up.
+DELETE FROM application WHERE member_id = ANY($1::text[]) AND submitted_at IS NULL AND closed_at IS NOT NULL;
+
 -- name: begin
 WITH made AS (
     INSERT INTO application (application_id, member_id, edition, state, answers)

@@ -2,7 +2,10 @@
 SELECT a.application_id, coalesce(al.root, a.member_id) AS member_id, a.state, a.edition, a.review_due,
     coalesce(a.closed_at, a.review_since, a.created_at) AS since,
     coalesce(a.state = 'in-review' AND a.review_due < now(), false) AS late,
-    (SELECT count(*) FROM review AS r WHERE r.application_id = a.application_id AND NOT conflict) AS reviews,
+    (SELECT count(*) FROM (
+        SELECT bool_or(r.conflict) AS conflict FROM review AS r LEFT JOIN alias AS w ON w.what = 'member' AND w.id = r.reviewer_id
+        WHERE r.application_id = a.application_id GROUP BY coalesce(w.root, r.reviewer_id)
+    ) AS each WHERE NOT each.conflict) AS reviews,
     EXISTS (SELECT FROM review AS r WHERE r.application_id = a.application_id AND r.reviewer_id = ANY($2::text[])
         AND NOT conflict) AS mine,
     EXISTS (SELECT FROM review AS r WHERE r.application_id = a.application_id AND r.reviewer_id = ANY($2::text[])
@@ -19,9 +22,12 @@ SELECT * FROM application WHERE application_id = $1 AND submitted_at IS NOT NULL
 SELECT * FROM application WHERE application_id = $1 AND submitted_at IS NOT NULL FOR UPDATE;
 
 -- name: reviews
-SELECT coalesce(a.root, r.reviewer_id) AS reviewer_id, r.scores, r.note, r.conflict, r.given_at
-FROM review AS r LEFT JOIN alias AS a ON a.what = 'member' AND a.id = r.reviewer_id
-WHERE r.application_id = $1 ORDER BY r.given_at, r.reviewer_id;
+-- One a person, whatever accounts they had: that they stand too near, else what they said last.
+SELECT * FROM (
+    SELECT DISTINCT ON (reviewer_id) coalesce(a.root, r.reviewer_id) AS reviewer_id, r.scores, r.note, r.conflict, r.given_at
+    FROM review AS r LEFT JOIN alias AS a ON a.what = 'member' AND a.id = r.reviewer_id
+    WHERE r.application_id = $1 ORDER BY reviewer_id, r.conflict DESC, r.given_at DESC
+) AS each ORDER BY given_at, reviewer_id;
 
 -- name: give
 INSERT INTO review (application_id, reviewer_id, scores, note, conflict) VALUES ($1, $2, $3::jsonb, $4, $5)
