@@ -44,7 +44,7 @@ def facts_of(erasure_key: bytes) -> Facts:
 
 def consumer_of(facts: Facts, telling: Telling, written: Callable[[], None] = lambda: None) -> ApplicationsConsumer:
     """The consumer, with what else hears of a batch."""
-    return ApplicationsConsumer(facts, erase, telling.answering, written)
+    return ApplicationsConsumer(facts, erase, telling.answering, telling.regroup, written)
 
 
 def parts_of(runtime: Runtime, facts: Facts, programme: Programme, telling: Telling, signer: Signer) -> Parts:

@@ -19,15 +19,22 @@ SEASONS_SQL = Queries(Path(__file__).parent / "sql" / "seasons.sql")
 
 Erase = Callable[[Transaction, dict[str, str]], Awaitable[None]]
 Answering = Callable[[Transaction, list[Any]], Awaitable[None]]
+Regroup = Callable[[Transaction, Iterable[str]], Awaitable[None]]
 
 
 class ApplicationsConsumer:
     """Applies batches of forum, first-response, member and season events."""
 
     def __init__(
-        self, facts: Facts, erase: Erase, answering: Answering, written: Callable[[], None] = lambda: None
+        self,
+        facts: Facts,
+        erase: Erase,
+        answering: Answering,
+        regroup: Regroup,
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         self._facts, self._erase, self._answering, self._written = facts, erase, answering, written
+        self._regroup = regroup
 
     async def apply(self, batch: Batch) -> None:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
@@ -35,6 +42,8 @@ class ApplicationsConsumer:
         touched = await self._facts.fold(batch)
         if touched.erased:
             await self._erase(batch.transaction, touched.erased)
+        if touched.members:
+            await self._regroup(batch.transaction, touched.members - touched.erased.keys())
         events = [record.event for record in batch.records]
         if not events:
             return

@@ -1,7 +1,8 @@
 """Membership: who is a Star, by which rank and for how long; leave, renewal, retirement, and the directory."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,31 @@ from shared.contracts.catalogue import APPLICATIONS
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox, Outgoing, Transaction
 from shared.observability import current_traceparent
-from shared.postgres import Queries
+from shared.postgres import Queries, arrays
 from shared.web import Principal, Problem, Role, decode_cursor, encode_cursor
 
 SQL = Queries(Path(__file__).parent / "sql" / "membership.sql")
 JUDGED_AT_ONCE = 100
 MOST_LEAVE = timedelta(days=366)
 
-Told = Callable[[Transaction, str, bool, datetime, bool], Awaitable[None]]
-"""Who else hears that a member became a Star, or is one no more; and whether that is news."""
+Told = Callable[[Transaction, Mapping[str, datetime], bool, bool], Awaitable[None]]
+"""Who else hears that members became Stars, or are none any more, since when; and whether that is news."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """Who becomes a Star: by the lowest rank unless another is named.
+
+    ``since``: a past instant, for the roster of a programme that is there already; then it is history, which tells no
+    one.
+    """
+
+    member_id: str
+    rank: str | None = None
+    since: datetime | None = None
+    spaces: Sequence[str] = ()
+    languages: Sequence[str] = ()
+    listed: bool = False
 
 
 class Membership:
@@ -33,75 +50,67 @@ class Membership:
     def __init__(self, outbox: Outbox, members: Members, programme: Programme, told: Told) -> None:
         self._outbox, self._members, self._programme, self._told = outbox, members, programme, told
 
-    async def appoint(
-        self,
-        transaction: Transaction,
-        member: str,
-        *,
-        by: str | None,
-        rank: str | None = None,
-        since: datetime | None = None,
-        spaces: Sequence[str] = (),
-        languages: Sequence[str] = (),
-        listed: bool = False,
-    ) -> bool:
-        """Make a member a Star, by the lowest rank unless another is named. Returns whether that was news.
+    async def appoint(self, transaction: Transaction, named: Sequence[Appointment], *, by: str | None) -> int:
+        """Make members Stars, each by whom their accounts stand for. Returns how many were none before.
 
-        ``since``: a past instant, for the roster of a programme that is there already; then it is history, which
-        tells no one. The caller holds the member's lock or runs alone.
+        The caller holds the members' locks or runs alone.
         """
         connection = transaction.connection
-        ids = await self._members.ids(connection, member)
         now: datetime = await connection.fetchval("SELECT now()")
-        row = await connection.fetchrow(SQL.of_members, ids)
-        if row is not None and row["state"] != "retired":
-            return False
-        document = (await self._programme.present(connection)).document
-        ranks = document.rules_of_ranks()
-        own = next((one for one in ranks if one.id == rank), ranks[0])
-        # A term that began long ago is over: one that begins now gives the time to see who they are.
-        standing = rules.new_term(own, now)
-        at = since or now
-        key = member if row is None else row["member_id"]
-        await connection.execute(
-            SQL.appoint,
-            key,
-            own.id,
-            at,
-            standing.term_ends,
-            json.dumps(list(spaces)),
-            json.dumps(list(languages)),
-            listed,
-        )
-        await connection.execute(SQL.log, key, at, "appointed", own.id, by, None)
-        data = events.StarAppointedData(member_id=key, rank=own.id)
-        transaction.publish(
-            Outgoing(
-                APPLICATIONS,
-                events.StarAppointed,
-                data,
-                at,
-                backfill=since is not None,
-                traceparent=current_traceparent(),
+        known = {row["person"]: row for row in await connection.fetch(SQL.of_each, [one.member_id for one in named])}
+        ranks = (await self._programme.present(connection)).document.rules_of_ranks()
+        rows = []
+        told: dict[bool, dict[str, datetime]] = {True: {}, False: {}}
+        for one in named:
+            row = known.get(one.member_id)
+            if row is not None and row["state"] != "retired":
+                continue
+            own = next((each for each in ranks if each.id == one.rank), ranks[0])
+            # A term that began long ago is over: one that begins now gives the time to see who they are.
+            term_ends = rules.new_term(own, now).term_ends
+            at = one.since or now
+            key = one.member_id if row is None else row["member_id"]
+            spaces, languages = json.dumps(list(one.spaces)), json.dumps(list(one.languages))
+            rows.append((key, own.id, at, term_ends, spaces, languages, one.listed))
+            told[one.since is None][key] = at
+            data = events.StarAppointedData(member_id=key, rank=own.id)
+            transaction.publish(
+                Outgoing(
+                    APPLICATIONS,
+                    events.StarAppointed,
+                    data,
+                    at,
+                    backfill=one.since is not None,
+                    traceparent=current_traceparent(),
+                )
             )
-        )
-        await self._told(transaction, key, True, at, since is None)
-        return True
+        if not rows:
+            return 0
+        columns = arrays(rows)
+        await connection.execute(SQL.appoint, *columns)
+        await connection.execute(SQL.log_appointed, *columns[:3], by)
+        for news, since in told.items():
+            if since:
+                await self._told(transaction, since, True, news)
+        return len(rows)
 
     async def retire(self, principal: Principal, member_id: str, reason: str | None) -> dict[str, Any]:
         """End a membership, with thanks: one's own, or as staff anybody's. Raises Problem 404."""
         async with self._outbox.transaction() as transaction:
             row, by = await self._locked(transaction, principal, member_id)
-            await self._retire(transaction, row, by, reason)
+            await self._retire(transaction, await self._members.root(transaction.connection, member_id), by, reason)
             return await self._view(transaction.connection, row["member_id"])
 
-    async def _retire(self, transaction: Transaction, row: Any, by: str | None, reason: str | None) -> None:
-        connection, member = transaction.connection, row["member_id"]
-        now = await connection.fetchval(SQL.retire, member)
-        await connection.execute(SQL.log, member, now, "retired", row["rank"], by, reason)
-        data = events.StarRetiredData(member_id=member, reason=reason)
-        transaction.publish(Outgoing(APPLICATIONS, events.StarRetired, data, now, traceparent=current_traceparent()))
-        await self._told(transaction, member, False, now, True)
+    async def _retire(self, transaction: Transaction, member: str, by: str | None, reason: str | None) -> None:
+        connection = transaction.connection
+        for row in await connection.fetch(SQL.retire, await self._members.ids(connection, member)):
+            key, now = row["member_id"], row["retired_at"]
+            await connection.execute(SQL.log, key, now, "retired", row["rank"], by, reason)
+            data = events.StarRetiredData(member_id=key, reason=reason)
+            transaction.publish(
+                Outgoing(APPLICATIONS, events.StarRetired, data, now, traceparent=current_traceparent())
+            )
+            await self._told(transaction, {key: now}, False, True)
 
     async def take_leave(self, principal: Principal, member_id: str, until: datetime) -> dict[str, Any]:
         """Be away until an instant: nobody is judged meanwhile, and the term goes on after it. Raises 400, 404, 409."""
@@ -184,12 +193,13 @@ class Membership:
             count = 0
             for row in rows:
                 member = row["member_id"]
-                judged = rules.judge(_standing(row), ranks, records[root_of.get(member, member)], now, grace)
+                person = root_of.get(member, member)
+                judged = rules.judge(_standing(row), ranks, records[person], now, grace)
                 if judged is None:
                     continue
                 count += 1
                 if judged.standing is None:
-                    await self._retire(transaction, row, None, "Thank you for all that you did.")
+                    await self._retire(transaction, person, None, "Thank you for all that you did.")
                     continue
                 await self._write(connection, member, judged.standing)
                 await connection.execute(SQL.log, member, now, judged.what, judged.standing.rank, None, None)
@@ -206,11 +216,11 @@ class Membership:
             connection = transaction.connection
             document = (await self._programme.present(connection)).document
             rows = await connection.fetch(SQL.directory, everyone, space, language, *after, limit + 1)
-            names = await names_of(connection, [row["member_id"] for row in rows])
+            names = await names_of(connection, [row["person"] for row in rows])
         shown = rows[:limit]
         more = len(rows) > limit
         return {
-            "items": [_listed(row, names, document, everyone) for row in shown],
+            "items": [_listed(row, row["person"], names, document, everyone) for row in shown],
             "next": encode_cursor([shown[-1]["since"], shown[-1]["member_id"]]) if more else None,
         }
 
@@ -257,11 +267,10 @@ class Membership:
         document = (await self._programme.present(connection)).document
         member = await self._members.root(connection, key)
         helps = await spaces_of(connection, member)
+        names = await names_of(connection, [member])
         history = await connection.fetch(SQL.history, await self._members.ids(connection, member))
         return {
-            **_listed(row, await names_of(connection, [member]), document, True),
-            "member_id": member,
-            "name": (await names_of(connection, [member]))[member],
+            **_listed(row, member, names, document, True),
             "term_ends": row["term_ends"],
             "grace_ends": row["grace_ends"],
             "leave_until": row["leave_until"],
@@ -286,10 +295,12 @@ def _standing(row: Any) -> Standing:
     )
 
 
-def _listed(row: Any, names: dict[str, str], document: EditionDocument, everything: bool) -> dict[str, Any]:
+def _listed(
+    row: Any, member: str, names: dict[str, str], document: EditionDocument, everything: bool
+) -> dict[str, Any]:
     return {
-        "member_id": row["member_id"],
-        "name": names.get(row["member_id"], row["member_id"]),
+        "member_id": member,
+        "name": names[member],
         "rank": row["rank"],
         "rank_name": document.rank_name(row["rank"]),
         "since": row["since"],

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.applications.applying import change, progress_of
 from services.applications.members import Members, names_of, spaces_of
-from services.applications.membership import Membership
+from services.applications.membership import Appointment, Membership
 from services.applications.programme import Edition, Programme
 from services.applications.records import read_records
 from services.applications.rules import Action, State
@@ -181,13 +181,8 @@ class Reviews:
                 answers = json.loads(row["answers"])
                 by_kind = {one.kind: answers.get(one.id) for one in edition.document.form}
                 member = await self._members.root(connection, row["member_id"])
-                await self._membership.appoint(
-                    transaction,
-                    member,
-                    by=me,
-                    spaces=by_kind.get("spaces") or [],
-                    languages=by_kind.get("languages") or [],
-                )
+                new = Appointment(member, spaces=by_kind.get("spaces") or [], languages=by_kind.get("languages") or [])
+                await self._membership.appoint(transaction, [new], by=me)
             return await self._dossier(connection, await connection.fetchrow(SQL.application, application_id), me)
 
     async def _judging(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.applications.members import Members
-from services.applications.membership import Membership
+from services.applications.membership import Appointment, Membership
 from services.applications.programme import Programme
 from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Outbox
@@ -109,32 +109,27 @@ class Roster:
     async def take(self, principal: Principal, text: str, *, dry_run: bool = False) -> dict[str, int]:
         """Appoint who is on it and is no Star yet. Raises Problem 400, and then nobody was."""
         async with self._outbox.transaction() as transaction:
+            document = (await self._programme.present(transaction.connection)).document
+            now = await transaction.connection.fetchval("SELECT now()")
+        rows = read_roster(text, {one.id for one in document.ranks}, now)
+        if dry_run:
+            return {"lines": len(rows), "appointed": 0, "stars_already": 0, "erased": 0}
+        async with self._outbox.transaction() as transaction:
             connection = transaction.connection
             # Alone: as many members' locks as a roster has lines would be too many.
             await connection.execute(FACTS_SQL.exclusive_lock)
-            document = (await self._programme.present(connection)).document
-            now = await connection.fetchval("SELECT now()")
-            rows = read_roster(text, {one.id for one in document.ranks}, now)
-            if dry_run:
-                return {"lines": len(rows), "appointed": 0, "stars_already": 0, "erased": 0}
             by = await self._members.reading(connection, principal)
             known_as = await self._members.facts.known_as(connection, [row.member_id for row in rows])
-            appointed = erased = 0
+            erased = 0
+            named: dict[str, Appointment] = {}
             for row in sorted(rows, key=lambda one: one.member_id):
                 member = known_as.get(row.member_id, row.member_id)
                 if member == self._members.facts.stand_in(row.member_id):
                     erased += 1
                     continue
-                appointed += await self._membership.appoint(
-                    transaction,
-                    member,
-                    by=by,
-                    rank=row.rank,
-                    since=row.since or now,
-                    spaces=row.spaces,
-                    languages=row.languages,
-                    listed=row.listed,
-                )
+                one = Appointment(member, row.rank, row.since or now, row.spaces, row.languages, row.listed)
+                named.setdefault(member, one)
+            appointed = await self._membership.appoint(transaction, list(named.values()), by=by)
             return {
                 "lines": len(rows),
                 "appointed": appointed,

@@ -15,7 +15,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import httpx
 
 from services.applications.members import names_of
 from shared.discourse import Discourse
+from shared.forum.facts import SQL as FACTS_SQL
 from shared.messaging import Transaction
 from shared.postgres import UNAVAILABLE, Pool, Queries, arrays
 from shared.settings import Settings
@@ -130,13 +131,26 @@ class Telling:
             pool, Group.of(settings), settings.webhook_urls, secret.get_secret_value().encode() if secret else None
         )
 
-    async def star(self, transaction: Transaction, member: str, is_star: bool, at: datetime, news: bool) -> None:
-        """A member became a Star, or is one no more."""
-        if self._group is not None:
-            await transaction.connection.execute(SQL.want, member, is_star)
+    async def star(self, transaction: Transaction, since: Mapping[str, datetime], is_star: bool, news: bool) -> None:
+        """Members became Stars, or are none any more, each since an instant."""
+        await self.regroup(transaction, since)
         if self._urls and news:
             kind = "star-appointed" if is_star else "star-retired"
-            await self._webhooks(transaction, [(member, kind, at, {})])
+            await self._webhooks(transaction, [(member, kind, at, {}) for member, at in since.items()])
+
+    async def regroup(self, transaction: Transaction, members: Iterable[str]) -> None:
+        """Who is a Star, or whom an account stands for, changed: so may who belongs into the group."""
+        if self._group is not None:
+            await transaction.connection.execute(SQL.want, list(members))
+
+    async def regroup_everyone(self) -> None:
+        """Look at all, as nobody did while no group was set. Runs alone: nobody is appointed or merged meanwhile."""
+        if self._group is None:
+            return
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(FACTS_SQL.exclusive_lock)
+            members = [row["member_id"] for row in await connection.fetch(SQL.everyone)]
+            await connection.execute(SQL.want, members)
 
     async def answering(self, transaction: Transaction, claims: list[Any]) -> None:
         """Stars have taken on questions."""
@@ -164,8 +178,12 @@ class Telling:
 
     async def run(self) -> None:
         """Tell until cancelled."""
+        looked = False
         while True:
             try:
+                if not looked:
+                    await self.regroup_everyone()
+                    looked = True
                 while await self.tick():
                     pass
             except (*UNAVAILABLE, asyncpg.PostgresError) as error:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
+import asyncpg
 import httpx
 import jwt
 import pytest
@@ -19,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.applications import rules
+from services.applications.programme import SQL as PROGRAMME_SQL
 from services.applications.rules import Candidate, Criterion, Month, Rank, Record, Standing
 from services.applications.telling import Group, Telling, pause_after
+from shared.forum.facts import SQL as FACTS_SQL
 from shared.web import Principal
 from tests.integration.applications_engine import STAFF_A, House, deeds, event, house, member, unique
 from tests.integration.test_applications import outcomes, refused
@@ -219,6 +222,105 @@ async def test_a_roster_comes_in_whole_or_not_at_all_and_is_history(home: House)
     assert all(one["backfill"] for one in told.values())
     for bad in ("", "name\nada", 'member_id\n"ada', "member_id,rank\nada", "member_id\n" + "x" * 300):
         await refused(home.parts.roster.take(STAFF_A, bad), 400, "invalid-roster")
+
+
+async def test_a_long_roster_takes_no_more_statements_than_a_short_one(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("fetch", "fetchrow", "fetchval", "execute"):
+        ask = getattr(asyncpg.Connection, name)
+
+        def counted(connection: Any, query: str, *args: Any, _ask: Any = ask, **more: Any) -> Any:
+            asked.append(query)
+            return _ask(connection, query, *args, **more)
+
+        monkeypatch.setattr(asyncpg.Connection, name, counted)
+    counts = []
+    for n in (1, 1, 300):
+        del asked[:]
+        lines = "".join(f"{unique('star')},help\n" for _ in range(n))
+        assert (await home.parts.roster.take(STAFF_A, "member_id,spaces\n" + lines))["appointed"] == n
+        counts.append(len(asked))
+    assert counts[1] == counts[2] > 0
+
+
+async def test_a_roster_names_a_member_once_whatever_accounts_they_have(home: House) -> None:
+    old, new, gone = unique("a-old"), unique("b-new"), unique("gone")
+    merged = {"member_id": old, "status": "merged", "into_member_id": new}
+    await home.happen(event("member-merged", merged, datetime.now(UTC)))
+    await home.happen(event("member-erased", {"member_id": gone, "status": "erased"}, datetime.now(UTC)))
+    text = f"member_id,since,rank\n{new},2021-01-01,\n{old},2020-01-01,rock-star\n{gone},,\n"
+    found = await home.parts.roster.take(STAFF_A, text)
+    assert found == {"lines": 3, "appointed": 1, "stars_already": 1, "erased": 1}
+    [told] = await home.told("star-appointed")
+    assert (told["data"], told["time"]) == ({"member_id": new, "rank": "rock-star"}, "2020-01-01T00:00:00Z")
+
+
+async def test_a_roster_that_is_only_checked_waits_for_nobody(home: House) -> None:
+    async with home.pool.acquire() as connection, connection.transaction():
+        await connection.execute(FACTS_SQL.share_lock)
+        async with asyncio.timeout(10):
+            checked = await home.parts.roster.take(STAFF_A, "member_id\nada\n", dry_run=True)
+            await refused(home.parts.roster.take(STAFF_A, "member_id,rank\nada,captain\n"), 400, "invalid-roster")
+    assert checked == {"lines": 1, "appointed": 0, "stars_already": 0, "erased": 0}
+
+
+# --- accounts that are merged ----------------------------------------------------------------------------------------
+
+
+def merge(id: str, into: str, seconds: int = 0) -> dict[str, Any]:
+    data = {"member_id": id, "status": "merged", "into_member_id": into}
+    return event("member-merged", data, datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+async def test_two_stars_who_are_one_are_listed_once_and_retire_as_one(home: House) -> None:
+    old, new = unique("old"), unique("new")
+    for who, since in ((old, "2020-01-01"), (new, "2021-01-01")):
+        await home.parts.roster.take(STAFF_A, f"member_id,since,spaces,listed\n{who},{since},{who},yes")
+    await home.happen(merge(old, new))
+
+    async def listed(who: Principal | None = None, space: str | None = None) -> list[str]:
+        items = (await home.parts.membership.directory(who, space, None, 50, None))["items"]
+        return [one["member_id"] for one in items]
+
+    assert await listed() == await listed(STAFF_A) == await listed(None, new) == [new]
+    assert await listed(None, old) == []
+    # The other way round, and taken back.
+    active = {"member_id": old, "status": "active"}
+    await home.happen(event("member-updated", active, datetime.now(UTC) + timedelta(seconds=1)))
+    assert await listed() == [old, new]
+    await home.happen(merge(new, old, 2))
+    assert await listed() == [old]
+    assert (await home.parts.membership.retire(member(old), new, None))["state"] == "retired"
+    assert (await home.parts.membership.read(STAFF_A, old))["state"] == "retired"
+    assert await listed(STAFF_A) == []
+    assert {one["data"]["member_id"] for one in await home.told("star-retired")} == {old, new}
+
+
+async def test_a_person_with_two_accounts_is_judged_once_by_the_later_membership(home: House) -> None:
+    old, new = unique("old"), unique("new")
+    for who, since in ((old, "2020-01-01"), (new, "2021-01-01")):
+        await home.parts.roster.take(STAFF_A, f"member_id,since\n{who},{since}")
+    await home.happen(merge(old, new))
+    await home.pool.execute("UPDATE membership SET term_ends = now() WHERE member_id = $1", old)
+    assert await home.parts.membership.judge_due() == 0
+    await home.pool.execute("UPDATE membership SET state = 'grace', grace_ends = now() WHERE member_id = $1", new)
+    assert await home.parts.membership.judge_due() == 1
+    assert await home.pool.fetchval("SELECT count(*) FROM membership WHERE state = 'retired'") == 2
+    assert await home.parts.membership.judge_due() == 0
+
+
+async def test_who_is_a_star_by_a_merged_account_is_not_invited_to_apply(home: House) -> None:
+    old, new = unique("old"), unique("new")
+    await home.pool.execute("UPDATE programme SET inviting = true")
+    await home.appoint(old)
+    await home.happen(merge(old, new))
+    await home.happen(*deeds(new))
+    assert await home.told("programme-invited") == []
+    edition = await home.programme.present(home.pool)
+    [found] = await home.pool.fetch(PROGRAMME_SQL.eligible, edition.number, None, None, 10)
+    assert (found["member_id"], found["is_star"]) == (new, True)
 
 
 # --- perks -----------------------------------------------------------------------------------------------------------
@@ -548,6 +650,58 @@ async def test_the_forums_group_and_webhooks_follow_who_is_a_star(applications_d
         rows = await home.pool.fetch("SELECT member_id, problem FROM group_member WHERE is_in ORDER BY member_id")
         assert [row["problem"] for row in rows] == ["the account is gone", "no account of this forum"]
         assert len(forum.hooks) == hooks  # a roster is history
+
+
+async def test_the_forums_group_hears_of_merges_and_of_stars_from_before_it_was_set(
+    applications_database: str,
+) -> None:
+    forum = Forum()
+    async with house(applications_database, ERASURE_KEY) as home:
+        one, two, three = (f"forum.example:u:{n}" for n in (1, 2, 3))
+        await home.appoint(one, two)
+        await home.parts.membership.retire(member(two), two, None)
+        group = Group("https://forum.example", 41, "key", "system", forum.transport())
+        telling = Telling(home.pool, group, [], None)
+        home.parts.membership._told = telling.star  # type: ignore[method-assign]
+        home.consumer._regroup = telling.regroup
+        await telling.regroup_everyone()
+        await telling.tick()
+        assert forum.group == {1}
+        await home.happen(merge(one, three))
+        await telling.tick()
+        assert forum.group == {3}
+        await home.parts.membership.retire(member(three), three, None)
+        await telling.tick()
+        assert forum.group == set()
+        asked = len(forum.asked)
+        await telling.regroup_everyone()
+        assert (await telling.tick(), len(forum.asked)) == (0, asked)
+
+
+async def test_a_slow_change_of_the_group_that_comes_after_another_is_put_right(applications_database: str) -> None:
+    forum, gate = Forum(), asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            await gate.wait()
+        return forum._answer(request)
+
+    async with house(applications_database, ERASURE_KEY) as home:
+        group = Group("https://forum.example", 41, "key", "system", httpx.MockTransport(answer))
+        telling = Telling(home.pool, group, [], None)
+        home.parts.membership._told = telling.star  # type: ignore[method-assign]
+        ada = "forum.example:u:7"
+        await home.appoint(ada)
+        slow = asyncio.create_task(telling.tick())
+        while "GET /admin/users/7.json" not in forum.asked:
+            await asyncio.sleep(0.01)
+        await home.parts.membership.retire(member(ada), ada, None)
+        await telling.tick()  # Another replica: they are not in the group, and there is nothing to do.
+        gate.set()
+        await slow
+        while await telling.tick():
+            pass
+        assert forum.group == set()
 
 
 def test_pauses_grow_and_have_an_end() -> None:

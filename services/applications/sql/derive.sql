@@ -176,11 +176,17 @@ RETURNING new.member_id, old.member_id IS NULL AS is_new;
 DELETE FROM eligible WHERE member_id = ANY($1::text[]);
 
 -- name: invite
--- Those who were never invited, never applied and are no Stars.
+-- Those who were never invited, never applied and are no Stars, by any account of theirs.
 INSERT INTO invitation (member_id, edition)
 SELECT member_id, $2 FROM unnest($1::text[]) AS given (member_id)
-WHERE NOT EXISTS (SELECT FROM membership AS m WHERE m.member_id = given.member_id)
-    AND NOT EXISTS (SELECT FROM application AS a WHERE a.member_id = given.member_id)
+CROSS JOIN LATERAL (
+    SELECT array(
+        SELECT given.member_id UNION ALL SELECT a.id FROM alias AS a WHERE a.what = 'member' AND a.root = given.member_id
+    ) AS ids
+) AS who
+WHERE NOT EXISTS (SELECT FROM membership AS m WHERE m.member_id = ANY(who.ids))
+    AND NOT EXISTS (SELECT FROM application AS a WHERE a.member_id = ANY(who.ids))
+    AND NOT EXISTS (SELECT FROM invitation AS i WHERE i.member_id = ANY(who.ids))
 ORDER BY member_id
 ON CONFLICT DO NOTHING
 RETURNING member_id, invited_at;

@@ -34,7 +34,9 @@ UPDATE programme SET inviting = $1;
 
 -- name: eligible
 SELECT e.member_id, e.since, m.name, i.invited_at,
-    EXISTS (SELECT FROM membership AS s WHERE s.member_id = e.member_id AND s.state <> 'retired') AS is_star
+    EXISTS (SELECT FROM membership AS s WHERE s.state <> 'retired' AND s.member_id = ANY(array(
+        SELECT e.member_id UNION ALL SELECT a.id FROM alias AS a WHERE a.what = 'member' AND a.root = e.member_id
+    ))) AS is_star
 FROM eligible AS e
 LEFT JOIN member AS m ON m.member_id = e.member_id
 LEFT JOIN invitation AS i ON i.member_id = e.member_id
