@@ -534,6 +534,21 @@ async def test_who_was_invited_to_another_jam_since_the_list_was_made_rests(home
     assert (await home.parts.jams.desk(autumn))["guests"][2]["why"].endswith("; invited to Star Jam since then")
 
 
+async def test_jams_that_invite_at_once_never_invite_the_same(home: House, applications_database: str) -> None:
+    stars = [unique(f"star{n:02}") for n in range(12)]
+    await home.appoint(*stars)
+    closed = await season(home, *stars)
+    jams = [await jam_of(home, closed, seats=3, rest_editions=3) for _ in range(4)]
+    other = House(applications_database, ERASURE_KEY)
+    await other.pool
+    try:
+        invited = await outcomes(*(at.parts.jams.invite(jam) for jam, at in zip(jams, (home, other) * 2, strict=True)))
+    finally:
+        await other.pool.close()
+    assert invited == [3] * 4
+    assert sorted(one["data"]["member_id"] for one in await home.told("jam-invited")) == stars
+
+
 async def test_many_answers_at_once_never_give_more_seats_than_there_are(
     home: House, applications_database: str
 ) -> None:
