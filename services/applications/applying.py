@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,13 @@ class Applying:
         ids = await self.members.ids(connection, member)
         return [_earlier(row) for row in await connection.fetch(SQL.of_members, ids)]
 
-    async def own_replies(self, connection: Any, member: str, limit: int) -> list[Any]:
-        """A member's latest replies that can be picked as evidence: rows reply_id, topic_id, title, url, posted_at."""
+    async def own_replies(self, connection: Any, member: str, limit: int, picked: Collection[str]) -> list[Any]:
+        """A member's latest replies that can be picked as evidence, and those that are PICKED already, however old.
+
+        Rows reply_id, topic_id, title, url, space, posted_at, the latest first.
+        """
         ids = await self.members.ids(connection, member)
-        rows: list[Any] = await connection.fetch(SQL.own_replies, ids, limit)
+        rows: list[Any] = await connection.fetch(SQL.own_replies, ids, limit, list(picked))
         return rows
 
     async def _locked(self, transaction: Transaction, principal: Principal, application_id: str) -> Any:

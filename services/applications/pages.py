@@ -20,6 +20,7 @@ from services.applications.api import (
     PerkIn,
     csv_response,
     decoded,
+    described,
     for_reader,
     publish,
     read_eligible,
@@ -28,7 +29,7 @@ from services.applications.api import (
 )
 from services.applications.membership import SQL as MEMBERSHIP_SQL
 from services.applications.programme import SQL as PROGRAMME_SQL
-from services.applications.programme import FieldDocument
+from services.applications.programme import Edition, FieldDocument
 from shared.contracts.types import Id
 from shared.postgres import Queries
 from shared.web import Cursor, Pages, Principal, Problem, Role, signed_in
@@ -78,25 +79,31 @@ def router(parts: Parts) -> APIRouter:
             request, "programme.html", section="stars", tab="programme", programme=programme, own=own, star=star
         )
 
+    async def _edition(connection: Any, opened: dict[str, Any] | None) -> Edition:
+        """The edition whose form is to be filled: that in which the draft began, else the present one."""
+        if opened is None:
+            return await parts.programme.present(connection)
+        return await parts.programme.edition(connection, opened["edition"])
+
     async def _apply(
         request: Request, principal: Principal, problem: Problem | None = None, given: dict[str, Any] | None = None
     ) -> Response:
-        programme = await read_programme(parts, principal)
         async with outbox.transaction() as transaction:
             connection = transaction.connection
             member = await parts.members.reading(connection, principal)
             if member is None:
                 raise Problem(403, "Only members of the forum can apply, and your sign-in names none.")
             own = await parts.applying.of_member(connection, member)
-            opened = next((one for one in own if one["closed_at"] is None), None)
+            opened = _opened(own)
             if opened is not None and opened["state"] != "draft":
                 return RedirectResponse(f"/applications/application/{opened['application_id']}", 303)
-            answers = given
-            if answers is None:
-                answers = {}
-                if opened is not None:
-                    answers = (await parts.applying.read(principal, opened["application_id"]))["answers"]
-            replies = await parts.applying.own_replies(connection, member, EVIDENCE)
+            edition = await _edition(connection, opened)
+            answers: dict[str, Any] = {}
+            if opened is not None:
+                answers = (await parts.applying.read(principal, opened["application_id"]))["answers"]
+            answers |= given or {}
+            picked = [id for one in edition.document.form if one.kind == "evidence" for id in answers.get(one.id, [])]
+            replies = await parts.applying.own_replies(connection, member, EVIDENCE, picked)
         wrong = {}
         if problem is not None:
             wrong = {one["location"].partition(".")[2]: one["detail"] for one in problem.members.get("errors", [])}
@@ -106,7 +113,7 @@ def router(parts: Parts) -> APIRouter:
             status=200 if problem is None else problem.status,
             section="stars",
             tab="programme",
-            programme=programme,
+            form=described(edition, [], None, None)["form"],
             draft=opened,
             answers=answers,
             replies=replies,
@@ -118,12 +125,11 @@ def router(parts: Parts) -> APIRouter:
     async def _answers(principal: Principal, form: FormData) -> dict[str, Any]:
         async with outbox.transaction() as transaction:
             connection = transaction.connection
-            edition = await parts.programme.present(connection)
             member = await parts.members.reading(connection, principal)
-            for one in [] if member is None else await parts.applying.of_member(connection, member):
-                if one["state"] == "draft":
-                    edition = await parts.programme.edition(connection, one["edition"])
-        return {one.id: _answer(one, form) for one in edition.document.form}
+            own = [] if member is None else await parts.applying.of_member(connection, member)
+            edition = await _edition(connection, _opened(own))
+        # What the form did not ask stays as it was.
+        return {one.id: _answer(one, form) for one in edition.document.form if one.id in form}
 
     @routes.get("/apply")
     async def apply_page(request: Request, principal: Me) -> Response:
@@ -870,11 +876,16 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
+def _opened(own: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of a member's applications the one that goes on."""
+    return next((one for one in own if one["closed_at"] is None), None)
+
+
 def _answer(field: FieldDocument, form: FormData) -> Any:
     """What a form says to one question."""
     values = [value.replace("\x00", "") for value in form.getlist(field.id) if isinstance(value, str)]
     if field.kind == "consent":
-        return bool(values)
+        return any(values)
     if field.kind in ("text", "choice"):
         return values[0].replace("\r\n", "\n") if values else ""
     if field.kind == "evidence":

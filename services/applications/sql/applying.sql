@@ -63,7 +63,12 @@ SELECT reply_id FROM reply WHERE reply_id = ANY($2::text[]) AND author_id = ANY(
 -- name: own_replies
 SELECT r.reply_id, r.topic_id, r.posted_at, t.title, t.url, t.space
 FROM (
+    (
+        SELECT reply_id, topic_id, posted_at FROM reply
+        WHERE author_id = ANY($1::text[]) AND stands AND topic_id IS NOT NULL ORDER BY posted_at DESC, reply_id LIMIT $2
+    )
+    UNION
     SELECT reply_id, topic_id, posted_at FROM reply
-    WHERE author_id = ANY($1::text[]) AND stands AND topic_id IS NOT NULL ORDER BY posted_at DESC, reply_id LIMIT $2
+    WHERE reply_id = ANY($3::text[]) AND author_id = ANY($1::text[]) AND stands AND topic_id IS NOT NULL
 ) AS r LEFT JOIN topic AS t ON t.topic_id = r.topic_id
 ORDER BY r.posted_at DESC, r.reply_id;
