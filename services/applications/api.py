@@ -854,7 +854,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/applications/{application_id}", response_model=ApplicationOut)
     async def get_application(application_id: Id, principal: Known) -> Any:
-        """Where an application stands; for its owner and for staff."""
+        """Where an application stands; for its owner, and for staff once it was handed in."""
         return await applying.read(principal, application_id)
 
     @routes.put("/applications/{application_id}", response_model=ApplicationOut, responses=_CONFLICT)

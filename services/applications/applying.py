@@ -184,7 +184,7 @@ class Applying:
             return await self._view(transaction.connection, application_id)
 
     async def read(self, principal: Principal, application_id: str) -> dict[str, Any]:
-        """An application with its timeline, for its owner and for staff. Raises Problem 404."""
+        """An application with its timeline, for its owner, and for staff once it was handed in. Raises Problem 404."""
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
             row = await connection.fetchrow(SQL.application, application_id)
@@ -192,7 +192,7 @@ class Applying:
                 raise Problem(404, "There is no such application, or it is not yours.")
             owner = await self.members.root(connection, row["member_id"])
             me = await self.members.reading(connection, principal)
-            check_owner(owner, me, principal)
+            check_owner(owner, me, principal if row["submitted_at"] is not None else None)
             found = await self._view(connection, application_id)
             if me == owner or not principal.has(Role.STAFF):
                 # Who decided is the programme, and no person whom one could be angry with.

@@ -147,6 +147,21 @@ async def test_eligible_members_are_invited_once_when_staff_say_so_and_never_by_
     assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [late]
 
 
+async def test_nobody_but_its_author_reads_a_draft_not_even_when_it_was_withdrawn(home: House) -> None:
+    await home.open_to_everyone()
+    ada = member(unique("ada"))
+    id = (await home.parts.applying.begin(ada, {"why": "Nobody knows this."}))["application_id"]
+    await refused(home.parts.applying.read(STAFF_A, id), 404)
+    await home.parts.applying.withdraw(ada, id)
+    await refused(home.parts.applying.read(STAFF_A, id), 404)
+    assert (await home.parts.reviews.queue(STAFF_A, "withdrawn", 50, None))["items"] == []
+    assert (await home.parts.applying.read(ada, id))["state"] == "withdrawn"
+    id = await home.apply(ada)
+    assert (await home.parts.applying.read(STAFF_A, id))["state"] == "submitted"
+    await home.parts.applying.withdraw(ada, id)
+    assert [one["application_id"] for one in (await home.parts.reviews.queue(STAFF_A, "withdrawn", 50, None))["items"]]
+
+
 async def test_the_whole_way_from_the_form_to_the_appointment(home: House) -> None:
     await home.open_to_everyone()
     who = unique("ada")

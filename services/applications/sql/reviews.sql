@@ -11,7 +11,7 @@ SELECT a.application_id, coalesce(al.root, a.member_id) AS member_id, a.state, a
     EXISTS (SELECT FROM review AS r WHERE r.application_id = a.application_id AND r.reviewer_id = ANY($2::text[])
         AND conflict) AS conflict
 FROM application AS a LEFT JOIN alias AS al ON al.what = 'member' AND al.id = a.member_id
-WHERE a.state = $1 AND ($3::timestamptz IS NULL
+WHERE a.state = $1 AND a.submitted_at IS NOT NULL AND ($3::timestamptz IS NULL
     OR (coalesce(a.closed_at, a.review_since, a.created_at), a.application_id) > ($3, $4::text))
 ORDER BY coalesce(a.closed_at, a.review_since, a.created_at), a.application_id LIMIT $5;
 
