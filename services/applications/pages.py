@@ -30,7 +30,7 @@ from services.applications.api import (
 from services.applications.membership import SQL as MEMBERSHIP_SQL
 from services.applications.programme import SQL as PROGRAMME_SQL
 from services.applications.programme import Edition, FieldDocument
-from shared.contracts.types import Id
+from shared.contracts.types import NO_NUL, Id
 from shared.postgres import Queries
 from shared.web import Cursor, Pages, Principal, Problem, Role, signed_in
 from shared.web.parameters import Word
@@ -42,6 +42,7 @@ MOST_WORDS = 12_000
 Me = Annotated[Principal, Depends(signed_in())]
 Staff = Annotated[Principal, Depends(signed_in(Role.STAFF))]
 Text = Annotated[str, Form(max_length=MOST_WORDS)]
+FormId = Annotated[str, Form(max_length=255, pattern=NO_NUL)]
 Done = Annotated[str | None, Query(max_length=20, pattern=r"^[a-z-]*$")]
 
 
@@ -640,7 +641,7 @@ def router(parts: Parts) -> APIRouter:
         principal: Staff,
         act: Annotated[str, Form(pattern="^(invite|shortlist|seats|end|attended|missed)$")],
         seats: Annotated[int, Form(ge=1, le=1000)] = 1,
-        member_id: Annotated[str, Form(max_length=255)] = "",
+        member_id: FormId = "",
     ) -> Response:
         """Invite, make the list again, set the seats, end it, or note who was there."""
         acts: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -715,14 +716,12 @@ def router(parts: Parts) -> APIRouter:
         perk_id: Id,
         principal: Staff,
         act: Annotated[str, Form(pattern="^(grant|fulfil)$")],
-        member_id: Annotated[str, Form(max_length=255)] = "",
-        grant_id: Annotated[str, Form(max_length=255)] = "",
+        member_id: FormId = "",
+        grant_id: FormId = "",
     ) -> Response:
         """Give it to a Star, or note that it is on its way."""
         work = (
-            parts.perks.grant(principal, perk_id, member_id.replace("\x00", "") or "?")
-            if act == "grant"
-            else parts.perks.fulfil(grant_id)
+            parts.perks.grant(principal, perk_id, member_id or "?") if act == "grant" else parts.perks.fulfil(grant_id)
         )
         return await doing(
             work,
@@ -903,9 +902,9 @@ def _day(text: str) -> datetime:
     """A day, or an instant, of a form. Raises Problem 400."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Problem(400, "A date looks like 2026-11-30.", type="invalid-date") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _typed(name: str, value: str) -> Any:

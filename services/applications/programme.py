@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from services.applications import rules
-from shared.contracts.types import NO_NUL, Language
+from shared.contracts.types import NO_NUL, Language, is_text
 from shared.messaging import Outbox
 from shared.postgres import Queries
 from shared.web import Problem
@@ -38,7 +38,7 @@ class Words(_Document):
     @model_validator(mode="after")
     def _all_are_texts(self) -> "Words":
         for language, text in (self.model_extra or {}).items():
-            if not isinstance(text, str) or not 0 < len(text) <= 2000 or "\x00" in text or len(language) > 35:
+            if not (is_text(text) and 0 < len(text) <= 2000 and is_text(language) and len(language) <= 35):
                 raise ValueError(f"{language[:35]} is not a language with a text")
         return self
 

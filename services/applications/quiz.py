@@ -105,6 +105,8 @@ class Quiz:
 
     async def answer(self, principal: Principal, application_id: str, n: int, answer: int | None) -> dict[str, Any]:
         """Save one answer; of several the last before the deadline holds. Raises Problem 400, 404, 409."""
+        if not 0 < n < 1000:
+            raise Problem(404, "The attempt has no such question.")
         async with self._outbox.transaction() as transaction:
             connection = transaction.connection
             application = await self._locked(transaction, principal, application_id)

@@ -79,9 +79,9 @@ def _row(line: dict[str, Any], ranks: set[str], now: datetime) -> Row | str:
     if text := values.get("since"):
         try:
             since = datetime.fromisoformat(text)
-        except ValueError:
+            since = (since if since.tzinfo else since.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
             return "since is a date like 2024-05-31"
-        since = (since if since.tzinfo else since.replace(tzinfo=UTC)).astimezone(UTC)
         if not datetime(1970, 1, 1, tzinfo=UTC) <= since <= now:
             return "since is in the past"
     rank = values.get("rank") or None

@@ -9,6 +9,8 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Literal
 
+from shared.contracts.types import is_text
+
 # --- criteria: facts about a member, and what is asked of them ------------------------------------------------------
 
 
@@ -423,7 +425,7 @@ def check_draft(fields: Iterable[Field], answers: Mapping[str, Any]) -> dict[str
         if one is None:
             wrong[id[:100]] = "The form has no such question."
         elif one.kind in ("text", "choice"):
-            if not isinstance(value, str) or len(value) > MOST_DRAFT or "\x00" in value:
+            if not is_text(value) or len(value) > MOST_DRAFT:
                 wrong[id] = "This is a text."
         elif one.kind == "consent":
             if not isinstance(value, bool):
@@ -431,7 +433,7 @@ def check_draft(fields: Iterable[Field], answers: Mapping[str, Any]) -> dict[str
         elif (
             not isinstance(value, list)
             or len(value) > 50
-            or not all(isinstance(item, str) and 0 < len(item) <= 255 and "\x00" not in item for item in value)
+            or not all(is_text(item) and 0 < len(item) <= 255 for item in value)
         ):
             wrong[id] = "This is a list of at most 50 texts."
     return wrong

@@ -5,7 +5,7 @@ of PostgreSQL, and none may hold NUL, which PostgreSQL's text cannot.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -17,6 +17,20 @@ def microseconds(instant: datetime) -> int:
     """Microseconds since 1970, exactly."""
     since = instant - EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a text that can be kept: one without NUL and without a lone surrogate, which UTF-8 cannot write.
+
+    For what no field's type has checked, such as values inside of any JSON.
+    """
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _instant(value: object) -> object:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeGuard
 
+from shared.contracts.types import is_text
+
 MAX_MEMBER_ID = 255
 """Characters, as of every id in the contracts."""
 
@@ -56,13 +58,7 @@ def person(member_id: str | None, roles: Iterable[Role], name: object = None) ->
 
 def is_member_id(value: object) -> TypeGuard[str]:
     """Whether it can be the id of a member."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_MEMBER_ID or "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return is_text(value) and 0 < len(value) <= MAX_MEMBER_ID
 
 
 def read_member(claim: object) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from shared.web import Role
 from shared.web.auth import SCOPE_AUTHENTICATOR, Authenticator, issue_token
 from shared.web.service import create_service_app
 from tests.integration.applications_engine import House, deeds, house, member, unique
+from tests.integration.test_membership import jam_of, season
 from tests.oracle.cases import ERASURE_KEY
 
 SECRET = "s" * 32
@@ -47,6 +48,9 @@ async def door(home: House) -> AsyncIterator[httpx.AsyncClient]:
 def as_(id: str, *roles: Role) -> dict[str, str]:
     """The headers of somebody."""
     return {"Authorization": f"Bearer {issue_token(SECRET, roles or (Role.MEMBER,), id, timedelta(hours=1))}"}
+
+
+STAFF = as_("staff-a", Role.STAFF)
 
 
 async def answers(home: House) -> dict[str, Any]:
@@ -103,3 +107,55 @@ async def test_evidence_that_was_picked_is_offered_again_however_much_was_writte
     page = await door.get("/apply", headers=as_(id))
     assert page.text.count('name="evidence"') == pages.EVIDENCE + 2  # one is older, and one says that it was asked
     assert f'value="{oldest}" checked' in page.text
+
+
+# --- what nobody can keep is said to be so ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [r'"\ud800"', r'["\udfff"]', r'"a\u0000b"'])
+@pytest.mark.parametrize("field", ["why", "languages"])
+async def test_an_answer_that_cannot_be_kept_is_refused_by_its_name(
+    home: House, door: httpx.AsyncClient, field: str, answer: str
+) -> None:
+    await home.open_to_everyone()
+    ada = as_(unique("ada")) | {"Content-Type": "application/json"}
+    body = f'{{"answers": {{"{field}": {answer}}}}}'
+    begun = (await door.post("/api/applications", headers=ada)).json()["application_id"]
+    for refused in (
+        await door.post("/api/applications", content=body, headers=ada),
+        await door.put(f"/api/applications/{begun}", content=body, headers=ada),
+    ):
+        assert refused.status_code == 400, refused.text
+        assert [one["location"] for one in refused.json()["errors"]] == [f"answers.{field}"]
+
+
+@pytest.mark.parametrize("n", [0, -1, 1000, 99_999_999_999_999, 10**30])
+async def test_a_question_that_cannot_be_is_not_found_on_either_door(
+    home: House, door: httpx.AsyncClient, n: int
+) -> None:
+    await home.open_to_everyone()
+    ada = unique("ada")
+    id = await home.apply(member(ada))
+    await home.parts.quiz.open(member(ada), id, "en")
+    page = await door.post(f"/application/{id}/quiz/answers/{n}", data={"answer": 1}, headers=as_(ada))
+    told = await door.put(f"/api/applications/{id}/quiz/answers/{n}", json={"answer": 1}, headers=as_(ada))
+    assert (page.status_code, told.status_code) == (404, 404)
+
+
+async def test_what_staff_send_that_cannot_be_kept_is_400(home: House, door: httpx.AsyncClient) -> None:
+    await home.appoint("ada")
+    jam = await jam_of(home, await season(home, "ada"), starts_on=date(2027, 6, 1))
+    document = (await home.programme.present(home.pool)).document.model_dump(mode="json", exclude_none=True)
+    for path, form in (
+        ("/desk/announcements", {"title": "T", "text": "t", "embargo": "9999-12-31T23:59:00-12:00"}),
+        ("/stars/ada/leave", {"until": "0001-01-01T00:00:00+10:00"}),
+        ("/desk/perks/abc", {"act": "fulfil", "grant_id": "a\x00b"}),
+        ("/desk/perks/abc", {"act": "grant", "member_id": "a\x00b"}),
+        (f"/desk/jams/{jam}", {"act": "attended", "member_id": "a\x00b"}),
+        ("/desk/roster", {"text": "member_id,since\nx,0001-01-01T00:00:00+10:00\n"}),
+    ):
+        assert (await door.post(path, data=form, headers=STAFF)).status_code == 400, path
+    for name in ({"en": "x", "a\x00": "y"}, {"en": "x", "es": "\ud800"}, {"en": "x", "\ud800": "y"}):
+        body = json.dumps({"edition": {**document, "name": name}})
+        refused = await door.post("/api/programme/editions", content=body, headers=STAFF)
+        assert refused.status_code == 400, refused.text
