@@ -10,6 +10,7 @@ from shared.contracts.catalogue import FORUM, MEMBERS, SEASONS, TOPICS
 from shared.contracts.leaderboard import SeasonClosed, SeasonOpened
 from shared.contracts.members import MemberSuspended
 from shared.forum import Facts, Touched
+from shared.forum.identity import STAND_IN_PREFIX
 from shared.forum.registers import stamp_of
 from shared.messaging import Batch, Transaction
 from shared.postgres import Queries, arrays
@@ -40,16 +41,17 @@ class ApplicationsConsumer:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
         connection = batch.transaction.connection
         touched = await self._facts.fold(batch)
-        if touched.erased:
-            await self._erase(batch.transaction, touched.erased)
+        erased = await self._erased(connection, touched.members)
+        if erased:
+            await self._erase(batch.transaction, erased)
         if touched.members:
-            await self._regroup(batch.transaction, touched.members - touched.erased.keys())
+            await self._regroup(batch.transaction, touched.members - erased.keys())
         events = [record.event for record in batch.records]
         if not events:
             return
         late = {id(event) for event in touched.late}
         suspended = [one for one in events if isinstance(one, MemberSuspended) and id(one) not in late]
-        suspended = [one for one in suspended if one.data.member_id not in touched.erased]
+        suspended = [one for one in suspended if one.data.member_id not in erased]
         if suspended:
             ids, times = [one.data.member_id for one in suspended], [one.time for one in suspended]
             await connection.execute(SQL.fold_suspensions, ids, times)
@@ -59,6 +61,14 @@ class ApplicationsConsumer:
         if claims:
             await self._answering(batch.transaction, claims)
         batch.transaction.after_commit(self._written)
+
+    async def _erased(self, connection: Any, members: set[str]) -> dict[str, str]:
+        """Of members whose standing changed those who are erased, or merged into somebody who is, with the stand-ins.
+
+        Whichever came first: an erasure takes along whoever had merged into the member, and whoever does later.
+        """
+        known_as = await self._facts.known_as(connection, members) if members else {}
+        return {id: root for id, root in known_as.items() if root.startswith(STAND_IN_PREFIX)}
 
 
 async def _touch(connection: Any, touched: Touched, backfill: bool) -> None:
@@ -102,7 +112,7 @@ async def _fold_seasons(connection: Any, events: list[Any], facts: Facts) -> Non
     standings = [(id, place, one) for id in changed for place, one in enumerate(closed[id].data.standings)]
     # Who was erased before this came reads as their stand-in here, too.
     known_as = await facts.known_as(connection, [one.member_id for _, _, one in standings])
-    erased = {id: root for id, root in known_as.items() if root == facts.stand_in(id)}
+    erased = {id: root for id, root in known_as.items() if root.startswith(STAND_IN_PREFIX)}
     await connection.execute(SEASONS_SQL.clear_standings, changed)
     if standings:
         places = [

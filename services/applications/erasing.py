@@ -10,7 +10,10 @@ SQL = Queries(Path(__file__).parent / "sql" / "erasing.sql")
 
 
 async def erase(transaction: Transaction, erased: dict[str, str]) -> None:
-    """Wipe members from everything that this service keeps of its own; runs in the batch's transaction."""
+    """Wipe members from everything that this service keeps of its own; runs in the batch's transaction.
+
+    ``erased`` maps to its stand-in every id of theirs, those of accounts that were merged into theirs included.
+    """
     connection = transaction.connection
     ids, stand_ins = list(erased), list(erased.values())
     for delete in (
@@ -31,6 +34,7 @@ async def erase(transaction: Transaction, erased: dict[str, str]) -> None:
     for rename in (
         SQL.rename_changes,
         SQL.rename_decisions,
+        SQL.one_review_each,
         SQL.rename_reviewers,
         SQL.rename_discussion,
         SQL.rename_membership_changes,

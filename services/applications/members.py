@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.forum import Facts
 from shared.forum.facts import SQL as FACTS_SQL
+from shared.forum.identity import STAND_IN_PREFIX
 from shared.postgres import Queries
 from shared.web import Principal, Problem, Role
 
@@ -31,7 +32,7 @@ class Members:
             raise Problem(403, "The token names no member.")
         await connection.execute(FACTS_SQL.share_lock)
         member = await self.root(connection, principal.member_id)
-        if member.startswith("erased:") and member == self.facts.stand_in(principal.member_id):
+        if member.startswith(STAND_IN_PREFIX):
             raise Problem(403, "There is no such member any more.")
         if alone:
             await self.lock(connection, member)

@@ -10,6 +10,7 @@ from services.applications.members import Members
 from services.applications.membership import Appointment, Membership
 from services.applications.programme import Programme
 from shared.forum.facts import SQL as FACTS_SQL
+from shared.forum.identity import STAND_IN_PREFIX
 from shared.messaging import Outbox
 from shared.web import Principal, Problem
 from shared.web.principals import is_member_id
@@ -124,7 +125,7 @@ class Roster:
             named: dict[str, Appointment] = {}
             for row in sorted(rows, key=lambda one: one.member_id):
                 member = known_as.get(row.member_id, row.member_id)
-                if member == self._members.facts.stand_in(row.member_id):
+                if member.startswith(STAND_IN_PREFIX):
                     erased += 1
                     continue
                 one = Appointment(member, row.rank, row.since or now, row.spaces, row.languages, row.listed)

@@ -147,6 +147,13 @@ async def test_eligible_members_are_invited_once_when_staff_say_so_and_never_by_
     assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [late]
 
 
+def joined(who: str, days_ago: int) -> dict[str, Any]:
+    """A member who joined so many days ago, and never wrote anything."""
+    now = datetime.now(UTC)
+    data = {"member_id": who, "status": "active", "name": who, "languages": []}
+    return event("member-registered", {**data, "joined_at": (now - timedelta(days=days_ago)).isoformat()}, now)
+
+
 async def test_nobody_but_its_author_reads_a_draft_not_even_when_it_was_withdrawn(home: House) -> None:
     await home.open_to_everyone()
     ada = member(unique("ada"))
@@ -402,3 +409,53 @@ async def test_nothing_of_an_erased_member_stays_and_others_keep_theirs(home: Ho
     assert (await home.parts.membership.read(STAFF_A, kept))["rank"] == "rising-star"
     assert await home.pool.fetchval("SELECT count(*) FROM review") == 2
     await refused(home.parts.applying.begin(member(gone), {}), 403)
+
+
+@pytest.mark.parametrize("merged_first", [True, False])
+async def test_an_erasure_takes_along_what_a_merged_account_left_in_whichever_order_they_come(
+    home: House, merged_first: bool
+) -> None:
+    await home.open_to_everyone()
+    old, new = unique("old"), unique("new")
+    await home.happen(joined(old, 90), joined(new, 90))
+    await home.become_star(old)
+    await home.parts.membership.describe(member(old), old, listed=True, about="Call 555", spaces=[], languages=[])
+    perk = await home.parts.perks.make("Shirt", "A shirt", "swag", [], 5, True)
+    grant = await home.parts.perks.grant(STAFF_A, perk, old)
+    await home.parts.perks.address(member(old), grant["grant_id"], "1 Long Street, Somewhere")
+    now = datetime.now(UTC)
+    merged = event("member-merged", {"member_id": old, "status": "merged", "into_member_id": new}, now)
+    erased = event("member-erased", {"member_id": new, "status": "erased"}, now)
+    for one in (merged, erased) if merged_first else (erased, merged):
+        await home.happen(one)
+    standings = [{"rank": 1, "member_id": old, "points": 9, "solutions": 1}]
+    await home.happen(event("season-closed", {"season_id": unique("season"), "standings": standings}, now))
+    for table in ("application", "membership", "membership_change", "perk_grant", "eligible"):
+        assert await home.pool.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    assert await home.pool.fetchval("SELECT member_id FROM season_standing") == home.facts.stand_in(new)
+    assert (await home.parts.membership.directory(STAFF_A, None, None, 50, None))["items"] == []
+    # Their old name acts for nobody, and no roster makes a Star of a stand-in.
+    for who in (old, new):
+        await refused(home.parts.applying.begin(member(who), {}), 403)
+    taken = await home.parts.roster.take(STAFF_A, f"member_id\n{old}\n{new}")
+    assert (taken["appointed"], taken["erased"]) == (0, 2)
+
+
+@pytest.mark.parametrize("first", ["merged", "erased"])
+async def test_an_erased_reviewer_of_two_accounts_leaves_one_review_under_one_name(home: House, first: str) -> None:
+    await home.open_to_everyone()
+    ada, old, new = member(unique("ada")), unique("old"), unique("new")
+    await home.happen(joined(old, 90), joined(new, 90))
+    id = await home.apply(ada)
+    await home.pass_quiz(ada, id)
+    for who in (old, new):
+        await home.parts.reviews.give(Principal(who, frozenset({Role.STAFF})), id, SCORES, None, False)
+    now = datetime.now(UTC)
+    told = {
+        "merged": event("member-merged", {"member_id": old, "status": "merged", "into_member_id": new}, now),
+        "erased": event("member-erased", {"member_id": new, "status": "erased"}, now),
+    }
+    for one in (told.pop(first), *told.values()):
+        await home.happen(one)
+    rows = await home.pool.fetch("SELECT reviewer_id FROM review")
+    assert [row["reviewer_id"] for row in rows] == [home.facts.stand_in(new)]

@@ -42,6 +42,15 @@ WHERE c.by_id = given.id;
 UPDATE application AS a SET decided_by = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
 WHERE a.decided_by = given.id;
 
+-- name: one_review_each
+-- Of several that one person gave by several accounts one stays: they are to have one name.
+DELETE FROM review AS r USING unnest($1::text[], $2::text[]) AS given (id, stand_in)
+WHERE r.reviewer_id = given.id AND EXISTS (
+    SELECT FROM review AS o LEFT JOIN unnest($1::text[], $2::text[]) AS also (id, stand_in) ON also.id = o.reviewer_id
+    WHERE o.application_id = r.application_id AND coalesce(also.stand_in, o.reviewer_id) = given.stand_in
+        AND (also.id IS NULL OR (o.given_at, o.reviewer_id) < (r.given_at, r.reviewer_id))
+);
+
 -- name: rename_reviewers
 UPDATE review AS r SET reviewer_id = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
 WHERE r.reviewer_id = given.id;
