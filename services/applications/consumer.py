@@ -16,6 +16,7 @@ from shared.messaging import Batch, Transaction
 from shared.postgres import Queries, arrays
 
 STREAMS = (FORUM, TOPICS, MEMBERS, SEASONS)
+RESPONSES = (clock.FirstResponseRecorded, clock.FirstResponseRevoked)
 SEASONS_SQL = Queries(Path(__file__).parent / "sql" / "seasons.sql")
 
 Erase = Callable[[Transaction, dict[str, str]], Awaitable[None]]
@@ -56,10 +57,14 @@ class ApplicationsConsumer:
             ids, times = [one.data.member_id for one in suspended], [one.time for one in suspended]
             await connection.execute(SQL.fold_suspensions, ids, times)
         await _fold_seasons(connection, events, self._facts)
-        await _touch(connection, touched, all(one.backfill for one in events))
-        claims = [one for one in events if isinstance(one, clock.TopicClaimed) and not one.backfill]
-        if claims:
-            await self._answering(batch.transaction, claims)
+        live = [one for one in events if not one.backfill]
+        if 0 < len(live) < len(events):
+            news, history = _parted(touched, live)
+            await _touch(connection, news, False)
+            await _touch(connection, history, True)
+        else:
+            await _touch(connection, touched, not live)
+        await self._tell_of_claims(batch.transaction, [one for one in live if isinstance(one, clock.TopicClaimed)])
         batch.transaction.after_commit(self._written)
 
     async def _erased(self, connection: Any, members: set[str]) -> dict[str, str]:
@@ -69,6 +74,56 @@ class ApplicationsConsumer:
         """
         known_as = await self._facts.known_as(connection, members) if members else {}
         return {id: root for id, root in known_as.items() if root.startswith(STAND_IN_PREFIX)}
+
+    async def _tell_of_claims(self, transaction: Transaction, claims: list[clock.TopicClaimed]) -> None:
+        """Say who answers now: not who did once, and nobody who is erased."""
+        if not claims:
+            return
+        now = await transaction.connection.fetchval("SELECT now()")
+        known_as = await self._facts.known_as(transaction.connection, [one.data.member_id for one in claims])
+        told = [
+            one
+            for one in claims
+            if one.data.until > now and not known_as.get(one.data.member_id, "").startswith(STAND_IN_PREFIX)
+        ]
+        if told:
+            await self._answering(transaction, told)
+
+
+def _parted(touched: Touched, live: Iterable[Any]) -> tuple[Touched, Touched]:
+    """What live events touched, and the rest: what history alone did, and what hangs on a merge without being named."""
+    about = {one for event in live for one in _about(event)}
+
+    def part(is_news: bool) -> Touched:
+        def belongs(what: str, id: str) -> bool:
+            return ((what, id) in about) is is_news
+
+        return Touched(
+            topics={id for id in touched.topics if belongs("topic", id)},
+            replies=[row for row in touched.replies if belongs("reply", row["reply_id"])],
+            acceptances={pair for pair in touched.acceptances if belongs("reply", pair[1])},
+            kudos=[row for row in touched.kudos if belongs("kudos", row["kudos_id"])],
+            responses={id for id in touched.responses if belongs("response", id)},
+            members={id for id in touched.members if belongs("member", id)},
+            erased=touched.erased,
+        )
+
+    return part(True), part(False)
+
+
+def _about(event: Any) -> list[tuple[str, str]]:
+    """What an event may touch: the smallest thing that it names, and what that is merged into."""
+    data = event.data
+    if isinstance(event, RESPONSES):
+        return [("response", data.topic_id)]
+    if isinstance(event, MEMBERS.events):
+        return [("member", id) for id in (data.member_id, getattr(data, "into_member_id", None)) if id is not None]
+    if not isinstance(event, FORUM.events):
+        return []
+    for what in ("kudos", "reply"):
+        if (id := getattr(data, f"{what}_id", None)) is not None:
+            return [(what, id)]
+    return [("topic", id) for id in (data.topic_id, getattr(data, "into_topic_id", None)) if id is not None]
 
 
 async def _touch(connection: Any, touched: Touched, backfill: bool) -> None:

@@ -147,6 +147,26 @@ async def test_eligible_members_are_invited_once_when_staff_say_so_and_never_by_
     assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [late]
 
 
+@pytest.mark.parametrize("news_first", [False, True])
+async def test_history_beside_news_in_one_batch_invites_nobody_and_the_news_does(home: House, news_first: bool) -> None:
+    await home.pool.execute("UPDATE programme SET inviting = true")
+    old, new = unique("old"), unique("new")
+    registered = {"member_id": old, "status": "active", "name": "Old", "languages": []}
+    history = [*deeds(old), event("member-registered", registered, datetime.now(UTC) - timedelta(days=900))]
+    history = [{**one, "backfill": True} for one in history]
+    news = deeds(new, kudos=30)
+    # A live reply to a topic that is history makes no news of the others there, and neither does a claim.
+    topic = history[0]["data"]["topic_id"]
+    given = {"topic_id": topic, "reply_id": unique("r"), "author_id": new, "author_kind": "member"}
+    news.append(event("reply-posted", {**given, "visibility": "public"}, datetime.now(UTC)))
+    claim = {"topic_id": topic, "member_id": new, "until": (datetime.now(UTC) + timedelta(hours=4)).isoformat()}
+    news.append(event("topic-claimed", claim, datetime.now(UTC), sequence=1))
+    await home.happen(*(news + history if news_first else history + news))
+    eligible = {row["member_id"] for row in await home.pool.fetch("SELECT member_id FROM eligible")}
+    assert eligible == {old, new}
+    assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [new]
+
+
 def joined(who: str, days_ago: int) -> dict[str, Any]:
     """A member who joined so many days ago, and never wrote anything."""
     now = datetime.now(UTC)

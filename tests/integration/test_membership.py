@@ -647,7 +647,7 @@ async def test_the_forums_group_and_webhooks_follow_who_is_a_star(applications_d
         mac = base64.b64encode(hmac.new(b"secret", signed.encode(), hashlib.sha256).digest()).decode()
         assert second.headers["webhook-signature"] == f"v1,{mac}"
         assert json.loads(second.content)["type"] == "star-appointed"
-        claim = {"topic_id": "t", "member_id": ada, "until": datetime.now(UTC).isoformat()}
+        claim = {"topic_id": "t", "member_id": ada, "until": (datetime.now(UTC) + timedelta(hours=4)).isoformat()}
         await home.happen(event("topic-claimed", claim, datetime.now(UTC), sequence=1))
         await telling.tick()
         assert json.loads(forum.hooks[-1].content)["type"] == "star-answering"
@@ -717,6 +717,30 @@ async def test_a_slow_change_of_the_group_that_comes_after_another_is_put_right(
         while await telling.tick():
             pass
         assert forum.group == set()
+
+
+async def test_nobody_hears_of_an_answer_that_is_long_over_or_of_who_was_erased(applications_database: str) -> None:
+    async with house(applications_database, ERASURE_KEY) as home:
+        telling = Telling(home.pool, None, ["https://hooks.example/in"], b"secret")
+        home.consumer._answering = telling.answering
+        now = datetime.now(UTC)
+        star, gone, merged = unique("star"), unique("gone"), unique("merged")
+        into = {"member_id": merged, "status": "merged", "into_member_id": gone}
+        await home.happen(event("member-merged", into, now))
+
+        async def claim(who: str, hours: int, **more: Any) -> list[str]:
+            data = {"topic_id": unique("t"), "member_id": who, "until": (now + timedelta(hours=hours)).isoformat()}
+            claimed = event("topic-claimed", data, now, sequence=1, **more)
+            erased = event("member-erased", {"member_id": gone, "status": "erased"}, now)
+            await home.happen(claimed, *([erased] if who != star else []))
+            return [row["member_id"] for row in await home.pool.fetch("SELECT member_id FROM webhook")]
+
+        assert await claim(star, -1) == []
+        assert await claim(star, 4, backfill=True) == []
+        assert await claim(gone, 4) == []
+        assert await claim(gone, 4) == []
+        assert await claim(merged, 4) == []
+        assert await claim(star, 4) == [star]
 
 
 def test_pauses_grow_and_have_an_end() -> None:
