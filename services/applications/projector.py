@@ -43,15 +43,23 @@ class Projector:
                 async with held_alone(self._dsn, self._service, "projector") as connection:
                     while True:
                         self.wake.clear()
-                        # The months that criteria look at move on without an event.
-                        if await connection.fetchval(SQL.look_again_today):
-                            await connection.execute(SQL.touch_everyone)
+                        await self.look_again_today(connection)
                         if await self.fold(connection) < BATCH:
                             with contextlib.suppress(TimeoutError):
                                 await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
             except (*UNAVAILABLE, asyncpg.PostgresError) as error:
                 log.warning("the projector could not fold, it tries again: %s", error)
                 await asyncio.sleep(STANDBY_SECONDS)
+
+    async def look_again_today(self, connection: Any) -> None:
+        """Once a day everyone is looked at: the months that criteria look at move on without an event.
+
+        Who is eligible by that is news, but not at the first look, which finds what was there before.
+        """
+        async with connection.transaction():
+            is_first = await connection.fetchval(SQL.look_again_today)
+            if is_first is not None:
+                await connection.execute(SQL.touch_everyone, is_first)
 
     async def fold(self, connection: Any) -> int:
         """Derive what waits, at most BATCH rows of the queue. Returns how many months and members there were."""

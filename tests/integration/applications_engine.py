@@ -126,15 +126,19 @@ class House:
     async def happen(self, *events: dict[str, Any]) -> None:
         """Events arrive in one batch, and are folded."""
         async with self.runtime.outbox.transaction() as transaction:
-            records = []
-            for event in events:
-                self._n += 1
-                at = datetime.fromisoformat(event["time"])
-                records.append(Consumed(READER.read(event), "forum.events", 0, self._n, at))
-            await self.consumer.apply(Batch(transaction, records))
+            await self.receive(transaction, *events)
         async with self.pool.acquire() as connection:
             while await self.projector.fold(connection):
                 pass
+
+    async def receive(self, transaction: Transaction, *events: dict[str, Any]) -> None:
+        """Events arrive in one batch, which the projector has not seen yet."""
+        records = []
+        for event in events:
+            self._n += 1
+            at = datetime.fromisoformat(event["time"])
+            records.append(Consumed(READER.read(event), "forum.events", 0, self._n, at))
+        await self.consumer.apply(Batch(transaction, records))
 
     async def apply(self, who: Principal) -> str:
         """An application that is handed in; returns its id."""

@@ -167,11 +167,74 @@ async def test_history_beside_news_in_one_batch_invites_nobody_and_the_news_does
     assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [new]
 
 
+async def of_age(home: House, months: int) -> None:
+    """The next edition: it asks for nothing but that one joined so many months ago."""
+    document = (await home.programme.present(home.pool)).document.model_dump(mode="json", exclude_none=True)
+    label = {"en": "Months since you joined"}
+    document["criteria"] = [{"id": "age", "fact": "months-since-joined", "at_least": months, "label": label}]
+    await home.programme.publish(document, None, None)
+
+
+async def look_again(home: House) -> None:
+    """The projector's daily look at everyone."""
+    async with home.pool.acquire() as connection:
+        await home.projector.look_again_today(connection)
+        while await home.projector.fold(connection):
+            pass
+
+
 def joined(who: str, days_ago: int) -> dict[str, Any]:
     """A member who joined so many days ago, and never wrote anything."""
     now = datetime.now(UTC)
     data = {"member_id": who, "status": "active", "name": who, "languages": []}
     return event("member-registered", {**data, "joined_at": (now - timedelta(days=days_ago)).isoformat()}, now)
+
+
+async def test_whoever_becomes_eligible_by_time_alone_is_invited_once_but_not_by_the_first_look(home: House) -> None:
+    await of_age(home, 3)
+    await home.pool.execute("UPDATE programme SET inviting = true")
+    old, young = unique("old"), unique("young")
+    await home.happen(*({**one, "backfill": True} for one in (joined(old, 500), joined(young, 40))))
+    await home.pool.execute("DELETE FROM eligible")
+    await look_again(home)
+    assert await home.told("programme-invited") == []
+    # Months go by.
+    await home.pool.execute("UPDATE member SET joined_at = joined_at - interval '90 days'")
+    await home.pool.execute("UPDATE programme SET looked_on = looked_on - 1")
+    for _ in range(2):
+        await look_again(home)
+    assert [one["data"]["member_id"] for one in await home.told("programme-invited")] == [young]
+
+
+async def test_history_that_waits_for_the_projector_is_no_news_to_the_daily_look(home: House) -> None:
+    who = unique("ada")
+    await home.happen(joined(who, 10))
+    await home.pool.execute("UPDATE programme SET inviting = true, looked_on = current_date - 7")
+    async with home.runtime.outbox.transaction() as transaction:
+        await home.receive(transaction, *({**one, "backfill": True} for one in deeds(who)))
+    await look_again(home)
+    assert [row["member_id"] for row in await home.pool.fetch("SELECT member_id FROM eligible")] == [who]
+    assert await home.told("programme-invited") == []
+
+
+async def test_an_edition_that_asks_for_no_replies_forgets_nobody_who_never_wrote_one(home: House) -> None:
+    await of_age(home, 1)
+    old, young = unique("old"), unique("young")
+    await home.happen(joined(old, 90), joined(young, 2))
+    eligible = "SELECT member_id FROM eligible WHERE edition = (SELECT max(edition) FROM edition) ORDER BY member_id"
+
+    async def found() -> list[str]:
+        return [row["member_id"] for row in await home.pool.fetch(eligible)]
+
+    assert await found() == [old]
+    await of_age(home, 1)
+    async with home.pool.acquire() as connection:
+        while await home.projector.fold(connection):
+            pass
+    assert await found() == [old]
+    await home.pool.execute("UPDATE member SET joined_at = joined_at - interval '60 days'")
+    await look_again(home)
+    assert await found() == [old, young]
 
 
 async def test_nobody_but_its_author_reads_a_draft_not_even_when_it_was_withdrawn(home: House) -> None:

@@ -62,11 +62,16 @@ CROSS JOIN LATERAL (
 ) AS m;
 
 -- name: touch_everyone
-INSERT INTO changed (member_id, month, backfill) SELECT DISTINCT member_id, NULL::date, true FROM contribution;
+-- But for those who wait: what they wait for says whether it is history.
+INSERT INTO changed (member_id, month, backfill)
+SELECT member_id, NULL::date, $1::boolean
+FROM (SELECT member_id FROM contribution UNION SELECT member_id FROM member UNION SELECT member_id FROM eligible) AS everyone
+WHERE NOT EXISTS (SELECT FROM changed AS c WHERE c.member_id = everyone.member_id);
 
 -- name: look_again_today
+-- Whether it is the first look of all; null: today was looked at.
 UPDATE programme SET looked_on = (now() AT TIME ZONE 'UTC')::date
-WHERE looked_on IS DISTINCT FROM (now() AT TIME ZONE 'UTC')::date RETURNING true;
+WHERE looked_on IS DISTINCT FROM (now() AT TIME ZONE 'UTC')::date RETURNING old.looked_on IS NULL;
 
 -- name: fold_suspensions
 INSERT INTO suspension AS s (member_id, suspended_at)

@@ -24,7 +24,9 @@ INSERT INTO question_bank (digest, document) VALUES ($1, $2) ON CONFLICT DO NOTH
 INSERT INTO edition (edition, document, bank, published_by) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
 
 -- name: look_at_everyone
-INSERT INTO changed (member_id, month, backfill) SELECT DISTINCT member_id, NULL::date, false FROM contribution;
+INSERT INTO changed (member_id, month, backfill)
+SELECT member_id, NULL::date, false
+FROM (SELECT member_id FROM contribution UNION SELECT member_id FROM member UNION SELECT member_id FROM eligible) AS everyone;
 
 -- name: is_inviting
 SELECT inviting FROM programme;
