@@ -19,6 +19,7 @@ from shared.web import Principal, Problem, Role
 from shared.web.formats import spreadsheet_cell
 
 SQL = Queries(Path(__file__).parent / "sql" / "perks.sql")
+LONGEST_LABEL = 100
 
 
 class Perks:
@@ -108,7 +109,7 @@ class Perks:
             by = await self._members.reading(connection, principal) if by_staff else None
             await connection.execute(SQL.take_from_stock, perk_id)
             row = await connection.fetchrow(SQL.grant, id, perk_id, star["member_id"], by)
-            data = events.PerkData(member_id=star["member_id"], grant_id=id, perk=perk["name"])
+            data = _data(row, perk["name"])
             transaction.publish(
                 Outgoing(APPLICATIONS, events.PerkGranted, data, row["granted_at"], traceparent=current_traceparent())
             )
@@ -141,7 +142,7 @@ class Perks:
 
     async def _fulfil(self, transaction: Transaction, row: Any) -> None:
         at = await transaction.connection.fetchval(SQL.fulfil, row["grant_id"])
-        data = events.PerkData(member_id=row["member_id"], grant_id=row["grant_id"], perk=row["name"])
+        data = _data(row, row["name"])
         transaction.publish(Outgoing(APPLICATIONS, events.PerkFulfilled, data, at, traceparent=current_traceparent()))
 
     async def grants(self, perk_id: str) -> list[dict[str, Any]]:
@@ -176,6 +177,11 @@ class Perks:
         if row is None:
             raise Problem(404, "There is no such grant, or it is not yours.")
         return row
+
+
+def _data(grant: Any, name: str) -> events.PerkData:
+    """What others hear of a grant: an event's label is shorter than a perk's name may be."""
+    return events.PerkData(member_id=grant["member_id"], grant_id=grant["grant_id"], perk=name[:LONGEST_LABEL])
 
 
 def _fits(perk: Any, rank: str) -> bool:

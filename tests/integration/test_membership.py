@@ -326,6 +326,17 @@ async def test_who_is_a_star_by_a_merged_account_is_not_invited_to_apply(home: H
 # --- perks -----------------------------------------------------------------------------------------------------------
 
 
+async def test_whatever_perk_can_be_made_can_be_given_and_sent(home: House) -> None:
+    ada = unique("ada")
+    await home.appoint(ada)
+    name = "A" * 200
+    perk = await home.parts.perks.make(name, "Access", "access", [], None, True)
+    grant = await home.parts.perks.grant(member(ada), perk, None)
+    await home.parts.perks.fulfil(grant["grant_id"])
+    assert grant["perk"] == name
+    assert [one["data"]["perk"] for one in await home.told("perk-granted", "perk-fulfilled")] == ["A" * 100] * 2
+
+
 async def test_stock_is_never_given_twice_and_addresses_stay_only_until_used(
     home: House, applications_database: str
 ) -> None:
