@@ -53,7 +53,8 @@ class Membership:
     async def appoint(self, transaction: Transaction, named: Sequence[Appointment], *, by: str | None) -> int:
         """Make members Stars, each by whom their accounts stand for. Returns how many were none before.
 
-        The caller holds the members' locks or runs alone.
+        Whoever was a Star before is one again from after their retirement. The caller holds the members' locks or runs
+        alone.
         """
         connection = transaction.connection
         now: datetime = await connection.fetchval("SELECT now()")
@@ -69,6 +70,9 @@ class Membership:
             # A term that began long ago is over: one that begins now gives the time to see who they are.
             term_ends = rules.new_term(own, now).term_ends
             at = one.since or now
+            if row is not None:
+                # The later of both holds for everyone: what lies before the retirement would appoint nobody.
+                at = max(at, row["retired_at"] + timedelta(microseconds=1))
             key = one.member_id if row is None else row["member_id"]
             spaces, languages = json.dumps(list(one.spaces)), json.dumps(list(one.languages))
             rows.append((key, own.id, at, term_ends, spaces, languages, one.listed))

@@ -323,6 +323,23 @@ async def test_who_is_a_star_by_a_merged_account_is_not_invited_to_apply(home: H
     assert (found["member_id"], found["is_star"]) == (new, True)
 
 
+async def test_a_roster_makes_a_star_again_of_who_retired_and_every_other_service_sees_it_so(home: House) -> None:
+    ada = unique("ada")
+    text = f"member_id,since\n{ada},2024-01-01"
+    for _ in range(2):
+        await home.parts.roster.take(STAFF_A, text)
+        await home.parts.membership.retire(STAFF_A, ada, None)
+    await home.parts.roster.take(STAFF_A, text)
+    star = await home.parts.membership.read(STAFF_A, ada)
+    assert star["state"] == "active"
+    told = await home.told("star-appointed", "star-retired")
+    in_time = sorted(told, key=lambda one: datetime.fromisoformat(one["time"]))
+    assert [one["type"] for one in in_time] == ["star-appointed", "star-retired"] * 2 + ["star-appointed"]
+    assert len({one["time"] for one in told}) == len(told)
+    assert [one["what"] for one in star["history"]] == ["appointed", "retired"] * 2 + ["appointed"]
+    assert all(one.get("backfill") for one in told if one["type"] == "star-appointed")
+
+
 # --- perks -----------------------------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,11 @@ SELECT * FROM membership WHERE member_id = ANY($1::text[]) AND state <> 'retired
 ORDER BY since DESC, member_id LIMIT 1 FOR UPDATE;
 
 -- name: of_each
--- The same for each of several members.
-SELECT g.id AS person, m.member_id, m.state
+-- The same for each of several members, and when they retired last.
+SELECT g.id AS person, m.*
 FROM unnest($1::text[]) AS g (id)
 CROSS JOIN LATERAL (
-    SELECT member_id, state FROM membership WHERE member_id = ANY(array(
+    SELECT member_id, state, max(retired_at) OVER () AS retired_at FROM membership WHERE member_id = ANY(array(
         SELECT g.id UNION ALL SELECT a.id FROM alias AS a WHERE a.what = 'member' AND a.root = g.id
     )) ORDER BY state = 'retired', since DESC, member_id LIMIT 1
 ) AS m;
