@@ -33,7 +33,8 @@ class Announcements:
             ids = [] if me is None else await self._members.ids(connection, me)
             rank = await connection.fetchval(SQL.rank, ids)
             staff = principal is not None and principal.has(Role.STAFF)
-            rows = await connection.fetch(SQL.list, staff, rank, *before, limit + 1)
+            star = rank is not None or (principal is not None and principal.has(Role.STAR))
+            rows = await connection.fetch(SQL.list, staff, star, rank, *before, limit + 1)
         shown = rows[:limit]
         more = len(rows) > limit
         return {

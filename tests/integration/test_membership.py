@@ -24,7 +24,7 @@ from services.applications.programme import SQL as PROGRAMME_SQL
 from services.applications.rules import Candidate, Criterion, Month, Rank, Record, Standing
 from services.applications.telling import Group, Telling, pause_after
 from shared.forum.facts import SQL as FACTS_SQL
-from shared.web import Principal
+from shared.web import Principal, Role
 from tests.integration.applications_engine import STAFF_A, House, deeds, event, house, member, unique
 from tests.integration.test_applications import outcomes, refused
 from tests.oracle.cases import ERASURE_KEY
@@ -789,6 +789,10 @@ async def test_an_embargo_holds_for_all_but_the_stars_whom_it_is_for(home: House
     assert await read(None) == await read(reader) == set()
     assert await read(member(rising)) == {"everyone", "stars"}
     assert await read(member(rock)) == await read(STAFF_A) == {"everyone", "stars", "rank:rock-star"}
+    # Who is a Star by their token alone has no rank.
+    assert await read(Principal(unique("star"), frozenset({Role.STAR}))) == {"everyone", "stars"}
+    assert await read(Principal(None, frozenset({Role.STAR}))) == {"everyone", "stars"}
+    assert await read(Principal(rock, frozenset({Role.STAR}))) == {"everyone", "stars", "rank:rock-star"}
     await home.pool.execute("UPDATE announcement SET embargo_until = now()")
     assert await read(None) == await read(reader) == {"everyone"}
     [told, *_] = await home.told("announcement-published")
