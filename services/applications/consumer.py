@@ -42,17 +42,16 @@ class ApplicationsConsumer:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
         connection = batch.transaction.connection
         touched = await self._facts.fold(batch)
-        erased = await self._erased(connection, touched.members)
-        if erased:
-            await self._erase(batch.transaction, erased)
+        if touched.gone:
+            await self._erase(batch.transaction, touched.gone)
         if touched.members:
-            await self._regroup(batch.transaction, touched.members - erased.keys())
+            await self._regroup(batch.transaction, touched.members - touched.gone.keys())
         events = [record.event for record in batch.records]
         if not events:
             return
         late = {id(event) for event in touched.late}
         suspended = [one for one in events if isinstance(one, MemberSuspended) and id(one) not in late]
-        suspended = [one for one in suspended if one.data.member_id not in erased]
+        suspended = [one for one in suspended if one.data.member_id not in touched.gone]
         if suspended:
             ids, times = [one.data.member_id for one in suspended], [one.time for one in suspended]
             await connection.execute(SQL.fold_suspensions, ids, times)
@@ -66,14 +65,6 @@ class ApplicationsConsumer:
             await _touch(connection, touched, not live)
         await self._tell_of_claims(batch.transaction, [one for one in live if isinstance(one, clock.TopicClaimed)])
         batch.transaction.after_commit(self._written)
-
-    async def _erased(self, connection: Any, members: set[str]) -> dict[str, str]:
-        """Of members whose standing changed those who are erased, or merged into somebody who is, with the stand-ins.
-
-        Whichever came first: an erasure takes along whoever had merged into the member, and whoever does later.
-        """
-        known_as = await self._facts.known_as(connection, members) if members else {}
-        return {id: root for id, root in known_as.items() if root.startswith(STAND_IN_PREFIX)}
 
     async def _tell_of_claims(self, transaction: Transaction, claims: list[clock.TopicClaimed]) -> None:
         """Say who answers now: not who did once, and nobody who is erased."""

@@ -49,8 +49,8 @@ class NotifierConsumer:
         connection = transaction.connection
         kept = [record for record in batch.records if record.event.type in _FOLDED]
         touched = await self._facts.fold(Batch(transaction, kept, batch.dead_letters))
-        if touched.erased:
-            await erase(connection, touched.erased)
+        if touched.gone:
+            await erase(connection, touched.gone)
         for record in batch.records:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED and record.stream == MEMBERS.name:

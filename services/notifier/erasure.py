@@ -26,11 +26,8 @@ _OWN = (
 _OF_OTHERS = ("rename_notifications", "rename_claims", "rename_jobs", "rename_staff")
 
 
-async def erase(connection: Any, erased: Mapping[str, str]) -> None:
-    """Wipe members, with the accounts that were merged into theirs; ``erased`` maps each id to its stand-in. Runs under
-    the facts' exclusive lock, alone."""
-    merged = await connection.fetch(SQL.merged_into, list(erased.values()))
-    gone = {**{row["id"]: row["root"] for row in merged}, **erased}
+async def erase(connection: Any, gone: Mapping[str, str]) -> None:
+    """Wipe members; ``gone`` maps each id of theirs to its stand-in. Runs under the facts' exclusive lock, alone."""
     ids, stand_ins = list(gone), list(gone.values())
     for name in _OWN:
         await connection.execute(getattr(SQL, name), ids)

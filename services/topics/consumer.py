@@ -24,12 +24,12 @@ class TopicsConsumer:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
         transaction = batch.transaction
         touched = await self._facts.fold(batch)
-        if touched.erased:
-            gone = list(touched.erased), list(touched.erased.values())
+        if touched.gone:
+            gone = list(touched.gone), list(touched.gone.values())
             claims = await transaction.connection.fetch(SQL.erase_claims, *gone)
             touched.topics |= {claim["topic_id"] for claim in claims if claim["ended_at"] is None}
             await transaction.connection.execute(SQL.erase_policies, *gone)
-            await erase_polled(transaction.connection, touched.erased)
+            await erase_polled(transaction.connection, touched.gone)
         for record in batch.records:
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:

@@ -14,7 +14,7 @@ from shared.contracts import applications, forum, members
 from shared.contracts import topics as clock
 from shared.contracts.catalogue import FORUM, MEMBERS, TOPICS
 from shared.contracts.envelope import Data, Event
-from shared.forum.identity import roots, stand_in
+from shared.forum.identity import STAND_IN_PREFIX, roots, stand_in
 from shared.forum.registers import (
     AcceptanceRow,
     KudosRow,
@@ -57,6 +57,9 @@ class Touched:
     """Whether any id may stand for another: where none does, nobody need look."""
     erased: dict[str, str] = field(default_factory=dict)
     """Members who were erased in this batch, and their stand-ins."""
+    gone: dict[str, str] = field(default_factory=dict)
+    """The same, and accounts that stand for an erased member since this batch, whichever came first: what is kept under
+    the id of a merged account is the person's, too."""
     late: list[Event] = field(default_factory=list)
     """Records of members who were erased before: they change nothing."""
     marks: dict[str, Mark] = field(default_factory=dict)
@@ -149,6 +152,7 @@ class Facts:
         """Rewrite every fact that names them, to their stand-ins."""
         ids, stand_ins = list(erased), list(erased.values())
         touched.erased |= erased
+        touched.gone |= erased
         touched.members.update(ids, stand_ins)
         await forget(connection, erased)
         if self._topics:
@@ -240,6 +244,7 @@ class Facts:
             touched.topics |= ids
         else:
             touched.members |= ids
+            touched.gone |= {id: root for id, root in moved.items() if root.startswith(STAND_IN_PREFIX)}
             await self._touch_topics_of(connection, ids, touched)
             await self._touch_kudos_of(connection, ids, touched)
 

@@ -154,3 +154,14 @@ async def test_an_account_that_was_merged_into_an_erased_member_is_wiped_too(not
     assert left == []
     for table in ("contact", "delivery", "notification", "mail"):
         assert not await notifier.pool.fetchval(f"SELECT count(*) FROM {table} WHERE member_id = 'old-account'")
+
+
+async def test_an_account_that_turns_out_to_be_an_erased_members_is_wiped_as_well(notifier: World) -> None:
+    await notifier.member("second-account", "second@mail.example")
+    await notifier.preferences.change("second-account", {"follow": {"spaces": ["help"]}})
+    await notifier.happen(notifier.event("member-erased", member_id="mortal", status="erased"))
+    merged = {"member_id": "second-account", "status": "merged", "into_member_id": "mortal"}
+    await notifier.happen(notifier.event("member-merged", **merged))
+    assert await places(notifier.pool, "second@mail.example") == []
+    for table in ("preference", "interest", "contact"):
+        assert not await notifier.pool.fetchval(f"SELECT count(*) FROM {table} WHERE member_id = 'second-account'")

@@ -1,6 +1,3 @@
--- name: merged_into
-SELECT id, root FROM alias WHERE what = 'member' AND root = ANY($1::text[]);
-
 -- name: erase_mail
 -- Mails to them, and mails to others in which their name stands.
 DELETE FROM mail WHERE member_id = ANY($1::text[]) OR named && $1::text[];
