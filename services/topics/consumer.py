@@ -26,8 +26,7 @@ class TopicsConsumer:
         touched = await self._facts.fold(batch)
         if touched.gone:
             gone = list(touched.gone), list(touched.gone.values())
-            claims = await transaction.connection.fetch(SQL.erase_claims, *gone)
-            touched.topics |= {claim["topic_id"] for claim in claims if claim["ended_at"] is None}
+            await transaction.connection.execute(SQL.erase_claims, *gone)
             await transaction.connection.execute(SQL.erase_policies, *gone)
             await erase_polled(transaction.connection, touched.gone)
         for record in batch.records:

@@ -13,7 +13,6 @@ from services.topics.rules import Policies, Policy, Response, State
 from shared.contracts import topics as events
 from shared.contracts.catalogue import TOPICS
 from shared.forum import Mark, Touched
-from shared.forum.identity import STAND_IN_PREFIX
 from shared.messaging import Outgoing, Overtaken, Transaction
 from shared.postgres import Queries, arrays, arrays_of, as_json, values_of
 
@@ -65,8 +64,9 @@ async def rederive(
         group = facts.get(id, [])
         own = next((row for row in group if row["topic_id"] == id), None)
         author = None if own is None else same.get(own["author_id"], (own["author_id"],))[0]
-        if own is not None and own["claim_id"] is not None and (why := _why_not_theirs(own, group, same)):
-            ending[own["claim_id"]] = why
+        if own is not None and own["claim_id"] is not None and own["claimed_by"] in _askers(group, same):
+            # By a merge, of topics or of accounts.
+            ending[own["claim_id"]] = "own-topic"
             group = [dict(row) | {"until": None} for row in group]
         state = rules.derive(id, group, responses.get(id), policies, author)
         if own is not None and own["claim_id"] is not None and not state.waiting:
@@ -130,7 +130,7 @@ async def _read(
         same = {row["id"]: (row["root"], *row["others"]) for row in found}
     asked: list[tuple[str, str, Any, str]] = []
     for root, rows in facts.items():
-        askers = as_json(sorted({id for row in rows for id in same.get(row["author_id"], (row["author_id"],))}))
+        askers = as_json(sorted(_askers(rows, same)))
         since = rules.created_at(rows)
         asked += [(root, member, since, askers) for member in groups[root]]
     best: dict[str, Any] = {}
@@ -185,13 +185,9 @@ def _mark(marks: Mapping[str, Mark], group: set[str], otherwise: Mark) -> Mark:
     return Mark(all(one.backfill for one in found), next((one.traceparent for one in found if one.traceparent), None))
 
 
-def _why_not_theirs(own: Any, group: list[Any], same: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Why its open claim cannot stand, whatever becomes of the topic; None where it can."""
-    if own["claimed_by"].startswith(STAND_IN_PREFIX):
-        return "erased"
-    askers = {id for row in group for id in same.get(row["author_id"], (row["author_id"],))}
-    # By a merge, of topics or of accounts.
-    return "own-topic" if own["claimed_by"] in askers else None
+def _askers(group: list[Any], same: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """Every id of whoever asked one of a group of topics."""
+    return {id for row in group for id in same.get(row["author_id"], (row["author_id"],))}
 
 
 def _why_claim_ends(state: State) -> str:

@@ -136,8 +136,7 @@ async def test_an_erased_member_is_wiped_everywhere_and_stays_away(site: Site) -
             event("member-merged", {"member_id": fresh("m"), "status": "merged", "into_member_id": member}),
         )
         assert site.topic_when(late, lambda found: found["replies"] == 1)["author_id"] == author
-        answer = site.claim(claimed, site.bearer("star", member=other))
-        assert (answer.status_code, answer.json()["member_id"]) == (409, author)
+        assert site.claim(claimed, site.bearer("star", member=other)).status_code == 403
         site.put_policy({"scope": policy, "target_seconds": 90, "objective": 0.5}, staff).raise_for_status()
         site.ask("topics", star, mine="true")
         await asyncio.sleep(2)

@@ -92,8 +92,7 @@ SELECT claim_id, topic_id FROM claim WHERE topic_id = ANY($1::text[]) AND ended_
 
 -- name: erase_claims
 UPDATE claim AS c SET member_id = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
-WHERE c.member_id = given.id
-RETURNING c.topic_id, c.ended_at;
+WHERE c.member_id = given.id;
 
 -- name: erase_policies
 UPDATE policy AS p SET set_by = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
