@@ -33,9 +33,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import asyncpg
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError, UnsupportedCodecError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
@@ -62,6 +62,7 @@ DECODED_AT_ONCE = 25
 
 POISON_WINDOW, POISON_LIMIT = 500, 50
 RETRY_SECONDS = (0.2, 15.0)
+CAREFUL_MS = 1000
 MOST_LINKS = 32
 
 DATA_ERRORS = (
@@ -311,6 +312,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Pause, load our offsets, seek, resume: fetching begins before this is called, so pausing comes first."""
+        self._kafka.getmany = self._fetch
         self._state.generation += 1
         self._state.partitions = {}
         self._forget_what_waits()
@@ -394,6 +396,96 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         task.add_done_callback(self._tasks.discard)
         return task
 
+    # --- fetching -----------------------------------------------------------------------------------------------
+
+    async def _fetch(self, *, timeout_ms: int, max_records: int | None) -> dict[TopicPartition, list[Any]]:
+        """aiokafka's ``getmany``, with nothing lost where something cannot be read.
+
+        When a record cannot be decompressed or taken apart, aiokafka throws away what it had taken from the other
+        partitions, and their positions have moved on all the same.
+        """
+        try:
+            return await self._read((), timeout_ms, max_records)
+        except Exception as error:
+            if not _is_unreadable(error):
+                raise
+            log.warning("Kafka holds something that cannot be read: %s: %s", type(error).__name__, error)
+            return await self._read_carefully()
+
+    async def _read(self, only: Sequence[TopicPartition], timeout_ms: int, most: int | None) -> dict[Any, list[Any]]:
+        found: dict[Any, list[Any]] = await AIOKafkaConsumer.getmany(
+            self._kafka, *only, timeout_ms=timeout_ms, max_records=most
+        )
+        return found
+
+    async def _read_carefully(self) -> dict[TopicPartition, list[Any]]:
+        """Find the partition with what cannot be read, and return what lies before it; where nothing does, stop it.
+
+        All begins again from what is applied, so whatever is returned here may come once more, below the fence.
+        """
+        state, generation = self._state, self._state.generation
+        # Positions run ahead of what is applied: the heartbeat must not believe them.
+        state.handling = True
+        found: dict[TopicPartition, list[Any]] = {}
+        try:
+            for at in self._rewind(self._lanes):
+                if generation != state.generation:
+                    break
+                partition = state.partitions[at]
+                if partition.stopped or (self._kafka.highwater(at) or 0) <= partition.position:
+                    continue
+                if await self._can_be_read(at):
+                    continue
+                self._rewind(self._lanes)
+                records, error = await self._up_to_unreadable(at)
+                if generation != state.generation:
+                    break
+                if records:
+                    found = {at: records}
+                elif error is not None:
+                    self._stop_at(at, error)
+                break
+        finally:
+            if generation == state.generation:
+                self._rewind(self._lanes)
+            # Else `_handle` is what comes next, and does the same.
+            state.handling = bool(found)
+        return found
+
+    async def _can_be_read(self, at: TopicPartition) -> bool:
+        try:
+            await self._read([at], CAREFUL_MS, self._batch_records)
+        except Exception as error:
+            if not _is_unreadable(error):
+                raise
+            return False
+        return True
+
+    async def _up_to_unreadable(self, at: TopicPartition) -> tuple[list[Any], Exception | None]:
+        """What lies before it, one at a time: aiokafka would lose the rest of several with it."""
+        records: list[Any] = []
+        while len(records) < self._batch_records:
+            try:
+                one = await self._read([at], CAREFUL_MS, 1)
+            except Exception as error:
+                if not _is_unreadable(error):
+                    raise
+                return records, error
+            if not one:
+                break
+            records += one[at]
+        return records, None
+
+    def _stop_at(self, at: TopicPartition, error: Exception) -> None:
+        if (partition := self._state.partitions.get(at)) is None:
+            return
+        partition.stopped = (
+            f"Kafka's log cannot be read from offset {partition.position} on: {type(error).__name__}: {error}. Mend "
+            f"it, or accept the gap: set next_offset beyond it in {self._service}.consumer_offset, and start again"
+        )
+        log.error("consumer of %s: %s-%s: %s", self._service, at.topic, at.partition, partition.stopped)
+        self._kafka.pause(at)
+
     # --- batches ------------------------------------------------------------------------------------------------
 
     async def _handle(self, messages: tuple[Any, ...]) -> None:
@@ -445,9 +537,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         started = time.perf_counter()
         try:
+            # Whatever becomes of the partitions meanwhile, it was fetched from here.
+            begun = {at: state.partitions[at].position for at in {raw.at for raw in raws}}
             await self._decode(raws)
             with self._span(raws):
-                await self._apply_or_halve(raws, generation)
+                await self._apply_or_halve(raws, generation, begun)
             for lane in lanes:
                 lane.failures = 0
         except Exception as error:
@@ -520,18 +614,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 else:
                     raw.event = event
 
-    async def _apply_or_halve(self, raws: list[_Raw], generation: int) -> None:
+    async def _apply_or_halve(self, raws: list[_Raw], generation: int, begun: dict[TopicPartition, int]) -> None:
+        """``begun`` is what each partition was applied up to when the first of these was, and moves on with them."""
         try:
-            await self._apply_once(raws, generation)
+            await self._apply_once(raws, generation, begun)
         except DATA_ERRORS as error:
             if len(raws) > 1:
                 middle = len(raws) // 2
                 rewound = [(lane, lane.rewound) for lane in self._lanes]
-                await self._apply_or_halve(raws[:middle], generation)
+                await self._apply_or_halve(raws[:middle], generation, begun)
                 gone = [lane for lane, before in rewound if lane.rewound != before]
                 rest = [raw for raw in raws[middle:] if self._lane_of(raw.at) not in gone]
                 if rest:
-                    await self._apply_or_halve(rest, generation)
+                    await self._apply_or_halve(rest, generation, begun)
                 return
             log.warning(
                 "a record cannot be applied, it goes to the dead letters",
@@ -540,9 +635,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             raws[0].error = f"{type(error).__name__}: {error}"
             raws[0].event = None
-            await self._apply_once(raws, generation)
+            await self._apply_once(raws, generation, begun)
 
-    async def _apply_once(self, raws: list[_Raw], generation: int) -> None:
+    async def _apply_once(self, raws: list[_Raw], generation: int, begun: dict[TopicPartition, int]) -> None:
         """One transaction: fence, work, outbox."""
         state = self._state
         ends: dict[TopicPartition, int] = {}
@@ -551,13 +646,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         counts: dict[tuple[str, str, str], int] = {}
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                fetched_from = {at: self._fetched_from(at, generation) for at in ends}
-                columns = (*_columns(ends), list(fetched_from.values()), list(ends.values()))
+                # A partition that another owner moved on meanwhile lies above, unless it was set back.
+                columns = (*_columns(ends), [begun[at] for at in ends], list(ends.values()))
                 stored = {
                     TopicPartition(row["stream"], row["partition"]): row["next_offset"]
                     for row in await connection.fetch(SQL.take_offsets, self._cluster, *columns)
                 }
-                behind = {at for at in ends if at not in stored or fetched_from[at] > stored[at]}
+                behind = {at for at in ends if at not in stored or begun[at] > stored[at]}
                 records: list[Record] = []
                 dead: list[DeadLetter] = []
                 for raw in raws:
@@ -586,18 +681,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         transaction.committed()
         for (stream, name, outcome), n in counts.items():
             metrics.CONSUMED_EVENTS.labels(self._service, stream, name, outcome).inc(n)
-        if generation == state.generation:
-            for at, end in ends.items():
-                if at in behind:
-                    await self._seek_to_stored(at)
-                else:
-                    state.partitions[at].position = max(end, stored[at])
+        begun |= {at: max(end, stored[at]) for at, end in ends.items() if at not in behind}
+        for at in ends if generation == state.generation else ():
+            if at in behind:
+                await self._seek_to_stored(at)
+            else:
+                state.partitions[at].position = begun[at]
         self._watch_for_poison(len(records), len(dead))
-
-    def _fetched_from(self, at: TopicPartition, generation: int) -> int:
-        """Where the batch in hand was fetched from. After a rebalance in mid-batch nothing is known: the fence
-        alone decides, for a batch that another owner overtook lies below it, and nobody can have gone back."""
-        return self._state.partitions[at].position if generation == self._state.generation else 0
 
     async def _seek_to_stored(self, at: TopicPartition) -> None:
         """The stored offset went back (a rebuild): read again from there."""
@@ -723,6 +813,13 @@ async def _keep_raw(message: tuple[Any, ...]) -> KafkaMessage:
 
 async def _keep_body(message: KafkaMessage) -> Any:
     return message.raw_message
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether bytes in Kafka are to blame: aiokafka's decoders raise what they meet, such as a UnicodeDecodeError."""
+    if isinstance(error, KafkaError):
+        return isinstance(error, (UnsupportedCodecError, CorruptRecordException))
+    return not isinstance(error, (ConsumerStoppedError, OSError))
 
 
 def _columns(partitions: Any) -> tuple[list[str], list[int]]:

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.fetcher import PartitionRecords
 
 from shared import messaging
 from shared.contracts import topics as events
@@ -161,6 +162,106 @@ async def test_a_poison_record_goes_to_the_dead_letters_alone_with_its_reason(wo
             ["JSON", "JSON", "topic_id", "does not belong", "topic_id", "5 minutes", "JSON"], mine, strict=True
         )
     ] == [True] * 7, mine
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+async def test_a_forum_may_compress_what_it_writes_to_kafka_itself(world: World, codec: str) -> None:
+    name = f"packed{next(_numbers)}"
+    producer = AIOKafkaProducer(bootstrap_servers=world.kafka, compression_type=codec)
+    await producer.start()
+    await producer.send_and_wait("forum.events", json.dumps(event(name)).encode(), key=b"k")
+    await producer.stop()
+    async with world.running():
+        await world.settled()
+    assert (await world.effects()).count(name) == 1
+
+
+async def test_what_cannot_be_read_stops_its_partition_alone_and_nothing_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a header name in broken UTF-8 does, or a damaged batch: aiokafka raises while it drains what it fetched."""
+    broken = f"broken{next(_numbers)}"
+    readable = PartitionRecords._consumer_record
+
+    def read(self: Any, at: TopicPartition, record: Any) -> Any:
+        if broken.encode() in (record.value or b""):
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return readable(self, at, record)
+
+    monkeypatch.setattr(PartitionRecords, "_consumer_record", read)
+    before, behind = ([f"{where}{next(_numbers)}" for _ in range(6)] for where in ("before", "behind"))
+    later = f"later{next(_numbers)}"
+    async with world.running():
+        await world.settled()
+    producer = AIOKafkaProducer(bootstrap_servers=world.kafka)
+    await producer.start()
+
+    async def put(partition: int, *names: str) -> int:
+        for name in names:
+            sent = await producer.send_and_wait("forum.events", json.dumps(event(name)).encode(), partition=partition)
+        return int(sent.offset)
+
+    await put(0, *before[:2])
+    await put(1, *before[2:4])
+    guilty = await put(2, *before[4:], broken)
+    await put(2, *behind)
+    async with world.running():
+
+        async def says_so() -> bool:
+            return any("cannot be read" in problem for problem in world.messaging.problems())
+
+        await world.until(says_so, 60)
+        await put(0, later)
+
+        async def is_applied() -> bool:
+            return later in await world.effects()
+
+        await world.until(is_applied)
+        await asyncio.sleep(2)  # several heartbeats
+        found = [name for name in await world.effects() if name in {*before, *behind, broken, later}]
+        assert sorted(found) == sorted([*before, later])
+        fence = "SELECT next_offset FROM consumer_offset WHERE stream = 'forum.events' AND partition = 2"
+        assert [row["next_offset"] for row in await world.query(fence)] == [guilty]
+        assert any(f"offset {guilty}" in problem for problem in world.messaging.problems())
+    await producer.stop()
+    monkeypatch.undo()
+    async with world.running():
+        await world.settled()
+    found = [name for name in await world.effects() if name in {*before, *behind, broken, later}]
+    assert sorted(found) == sorted([*before, *behind, broken, later])
+
+
+async def test_an_offset_that_is_set_back_while_a_rebalance_meets_a_batch_is_read_again(world: World) -> None:
+    names, late = [f"q{next(_numbers)}" for _ in range(30)], f"late{next(_numbers)}"
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    async with world.running():
+        await world.send(*(event(name) for name in names))
+        await world.settled()
+        consumer = world.messaging._consumer
+        assert consumer
+        decode = consumer._decode
+
+        async def slowly(raws: Any) -> None:
+            await decode(raws)
+            if any(raw.event and raw.event.data.topic_id == late for raw in raws) and not go_on.is_set():
+                entered.set()
+                await go_on.wait()
+
+        consumer._decode = slowly  # type: ignore[method-assign]
+        await world.send(event(late))
+        await entered.wait()
+        await world.query("UPDATE consumer_offset SET next_offset = 0")
+        held = set(consumer._state.partitions)
+        await consumer.on_partitions_revoked(held)
+        go_on.set()
+        await asyncio.sleep(0.5)
+        await consumer.on_partitions_assigned(held)
+
+        async def is_read_again() -> bool:
+            effects = await world.effects()
+            return all(effects.count(name) == 2 for name in names)
+
+        await world.until(is_read_again)
 
 
 async def test_data_that_the_database_refuses_is_found_by_halving_and_the_rest_is_applied(world: World) -> None:
