@@ -15,6 +15,7 @@ from shared.messaging.kafka import REQUEST_TIMEOUT_MS, KafkaUnavailable
 
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 BATCH_BYTES = 262_144
+METADATA_SECONDS = 30.0
 
 Outgoing = tuple[str, str, bytes]
 """A stream, a key, a value."""
@@ -46,15 +47,20 @@ class Producer:
         await self._producer.start()
 
     async def stop(self) -> None:
-        """Let go."""
-        await self._producer.stop()
+        """Let go. Whoever still waits learns that nothing is known of what they sent."""
+        try:
+            await self._producer.stop()
+        finally:
+            for lane in self._lanes.values():
+                lane.give_up()
 
     async def send(self, records: Sequence[Outgoing]) -> list[BaseException | None]:
         """Send records and wait; returns, for each, None or why it is not known to be there."""
         try:
-            partitions = {
-                stream: len(await self._producer.partitions_for(stream)) for stream in {one[0] for one in records}
-            }
+            async with asyncio.timeout(METADATA_SECONDS):
+                partitions = {
+                    stream: len(await self._producer.partitions_for(stream)) for stream in {one[0] for one in records}
+                }
         except (KafkaError, OSError) as error:
             self._note(failed=True)
             return [error] * len(records)
@@ -66,8 +72,9 @@ class Producer:
         return outcomes
 
     def silent_for(self) -> float:
-        """For how many seconds everything that was sent has failed; 0 when something went through."""
-        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+        """For how many seconds everything that was sent has failed, or a batch got no answer; 0 when all is well."""
+        since = [self._failing_since, *(lane.sent_at for lane in self._lanes.values())]
+        return max((time.monotonic() - instant for instant in since if instant is not None), default=0.0)
 
     def _note(self, *, failed: bool) -> None:
         if not failed:
@@ -126,7 +133,10 @@ class _Lane:
     def __init__(self, producer: AIOKafkaProducer, stream: str, partition: int) -> None:
         self._producer, self._stream, self._partition = producer, stream, partition
         self._waiting: deque[tuple[bytes, bytes, _Group, int]] = deque()
+        self._on_board: list[tuple[_Group, int]] = []
         self._task: asyncio.Task[None] | None = None
+        self.sent_at: float | None = None
+        """Since when the batch that is on its way is (monotonic)."""
 
     def put(self, key: bytes, value: bytes, group: _Group, n: int) -> None:
         """Queue a record, the Nth of its group."""
@@ -134,10 +144,20 @@ class _Lane:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def give_up(self) -> None:
+        """Send nothing more, and say of all that is undecided that nothing is known."""
+        if self._task is not None:
+            self._task.cancel()
+        undecided = [*self._on_board, *(one[2:] for one in self._waiting)]
+        self._on_board, self.sent_at = [], None
+        self._waiting.clear()
+        for group, n in undecided:
+            group.decide(n, KafkaUnavailable("the connection to Kafka was given up"))
+
     async def _run(self) -> None:
         while self._waiting:
             batch = self._producer.create_batch()
-            on_board: list[tuple[_Group, int]] = []
+            on_board = self._on_board = []
             while self._waiting:
                 key, value, group, n = self._waiting[0]
                 if batch.append(timestamp=None, key=key, value=value, headers=HEADERS) is None:
@@ -150,9 +170,11 @@ class _Lane:
                 # It does not even fit into a batch of its own.
                 on_board, error = [self._waiting.popleft()[2:]], MessageSizeTooLargeError()
             else:
+                self.sent_at = time.monotonic()
                 try:
                     await (await self._producer.send_batch(batch, self._stream, partition=self._partition))
                 except Exception as failed:
                     error = failed
+            self._on_board, self.sent_at = [], None
             for group, n in on_board:
                 group.decide(n, error)

@@ -25,7 +25,8 @@ class Relay:
     def __init__(self, dsn: str, service: str, producer: Producer, outbox: Outbox) -> None:
         self._dsn, self._service, self._producer, self._outbox = dsn, service, producer, outbox
         self._failing_since: float | None = None
-        self._last_error = ""
+        self._sending_since: float | None = None
+        self._last_error = "it does not answer"
 
     async def run(self) -> None:
         """Run until cancelled: hold the lock, or stand by for whoever holds it."""
@@ -48,7 +49,11 @@ class Relay:
                     await asyncio.wait_for(self._outbox.written.wait(), POLL_SECONDS)
 
     async def _publish(self, connection: Any, rows: list[Any]) -> None:
-        outcomes = await self._producer.send([(row["stream"], row["key"], row["value"]) for row in rows])
+        self._sending_since = asyncio.get_running_loop().time()
+        try:
+            outcomes = await self._producer.send([(row["stream"], row["key"], row["value"]) for row in rows])
+        finally:
+            self._sending_since = None
         failed = next((n for n, outcome in enumerate(outcomes) if outcome is not None), None)
         done = [row["id"] for row in rows[:failed]]
         if done:
@@ -65,6 +70,7 @@ class Relay:
 
     def problems(self) -> list[str]:
         """Why outgoing events do not reach Kafka, in plain words."""
-        if self._failing_since and asyncio.get_running_loop().time() - self._failing_since > 10:
+        since = self._failing_since or self._sending_since
+        if since and asyncio.get_running_loop().time() - since > 10:
             return [f"outgoing events wait in the outbox, Kafka does not take them: {self._last_error}"]
         return []

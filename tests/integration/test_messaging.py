@@ -18,7 +18,7 @@ from shared import messaging
 from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Batch, Messaging, Outbox, Outgoing
-from shared.messaging.kafka import ensure_streams
+from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.messaging.producer import Producer
 from shared.postgres import create_pool, migrate
 from shared.settings import Settings
@@ -491,6 +491,32 @@ async def test_a_client_that_waits_for_ever_is_made_anew(world: World, monkeypat
         await world.send(event(after))
         await world.settled()
         assert (await world.effects()).count(after) == 1
+
+
+async def test_a_producer_that_waits_for_ever_is_made_anew_and_who_waits_for_it_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.runtime.STUCK_SECONDS", 1.0)
+    monkeypatch.setattr("shared.messaging.runtime.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("shared.messaging.runtime.STOP_SECONDS", 2)
+    record = [("forum.events", "k", json.dumps(event(f"t{next(_numbers)}")).encode())]
+    async with world.running():
+        await world.settled()
+        stuck = world.messaging._producer
+        assert stuck
+        await stuck.send_all(record)
+        client = stuck._producer.client
+        client._sync_task.cancel()
+        client._md_update_fut = asyncio.get_running_loop().create_future()
+        client.cluster.leader_for_partition = lambda at: -1
+        with pytest.raises(KafkaUnavailable):
+            await asyncio.wait_for(world.messaging.send_all(record), 60)
+
+        async def is_another() -> bool:
+            return world.messaging._producer not in (stuck, None)
+
+        await world.until(is_another, 30)
+        await world.messaging.send_all(record)
 
 
 async def test_a_process_that_only_sends_is_watched_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
