@@ -285,7 +285,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
         now = datetime.now(UTC)
         step = every or "week"
         scope = Scope(promise.shown_since(now, step), None, None, language)
-        found = await report.by_space(scope, now, step, 10_000)
+        found = await report.by_space(scope, now, None, 10_000)
         rows = [{"space": name} | {key: answer[key] for key in answer if key != "series"} for name, answer in found]
         return _csv("promise-by-space", rows)
 
@@ -306,7 +306,7 @@ def router(runtime: Runtime, report: Report, claims: Claims) -> APIRouter:
             saved=saved,
             form={"scope": "all", "hours": "", "objective": "", "from": ""} | form,
             wrong=wrong,
-            spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), "year", 200)],
+            spaces=[name for name, _ in await report.by_space(Scope(), datetime.now(UTC), None, 200)],
             languages=await report.languages(),
         )
 

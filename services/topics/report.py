@@ -29,6 +29,8 @@ from shared.postgres import Pool, Queries
 SQL = Queries(Path(__file__).parent / "sql" / "report.sql")
 
 Every = Literal["day", "week", "month", "year"]
+Chosen = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""created, response and target of some topics."""
 log = logging.getLogger(__name__)
 
 KEEP_UP_SECONDS = 1.0
@@ -75,7 +77,7 @@ class Columns:
         self._arrays["space"][places] = [self._number(row[4]) for row in rows]
         self._arrays["language"][places] = [self._number(row[5]) for row in rows]
 
-    def chosen(self, scope: Scope, as_of: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def chosen(self, scope: Scope, as_of: int) -> Chosen:
         """created, response and target of the topics of a scope that exist at ``as_of``."""
         return self._masked(self._mask(scope, as_of))
 
@@ -87,12 +89,23 @@ class Columns:
             mask &= self._arrays["language"][: self._size] == self._numbers.get(scope.language, -1)
         return mask
 
-    def largest_spaces(self, scope: Scope, as_of: int, most: int) -> list[str]:
-        """The spaces with the most topics of a scope, largest first."""
-        space = self._arrays["space"][: self._size][self._mask(scope, as_of)]
+    def largest_spaces(self, scope: Scope, as_of: int, most: int) -> list[tuple[str, Chosen]]:
+        """As ``chosen``, of each of the spaces with the most topics, largest first: copies, which stay as they are."""
+        mask = self._mask(scope, as_of)
+        space = self._arrays["space"][: self._size][mask]
+        columns = self._masked(mask)
         sizes = np.bincount(space, minlength=len(self._numbers))
-        names = [(int(sizes[number]), name) for name, number in self._numbers.items() if name is not None]
-        return [name for size, name in sorted(names, key=lambda one: (-one[0], one[1]))[:most] if size]
+        names = [(int(sizes[number]), name, number) for name, number in self._numbers.items() if name is not None]
+        largest = [one for one in sorted(names, key=lambda one: (-one[0], one[1]))[:most] if one[0]]
+        # All topics are sorted once, rather than looked through once for each of many spaces.
+        order = np.argsort(space, kind="stable")
+        ends = np.cumsum(sizes)
+        found = []
+        for size, name, number in largest:
+            places = order[ends[number] - size : ends[number]]
+            created, response, target = (column[places] for column in columns)
+            found.append((name, (created, response, target)))
+        return found
 
     def languages(self) -> list[str]:
         """Every language of a counted topic, by name."""
@@ -107,9 +120,7 @@ class Columns:
             return 0, None
         return int(np.count_nonzero(at >= instant)), EPOCH + timedelta(microseconds=int(at.max()))
 
-    def governed(
-        self, scope: str, own: set[str], period: Scope, as_of: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def governed(self, scope: str, own: set[str], period: Scope, as_of: int) -> Chosen:
         """As ``chosen``, for the topics that a policy of ``scope`` governs where ``own`` have policies as well."""
         kind, _, name = scope.partition(":")
         space, language = self._arrays["space"][: self._size], self._arrays["language"][: self._size]
@@ -135,7 +146,7 @@ class Columns:
             mask &= created < microseconds(scope.until)
         return mask
 
-    def _masked(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def _masked(self, mask: NDArray[np.bool_]) -> Chosen:
         created, response, target = (self._arrays[name][: self._size] for name in ("created", "response", "target"))
         if mask.all():
             return created, response, target
@@ -208,17 +219,15 @@ class Report:
             return await asyncio.to_thread(self._compute, scope, as_of, every)
 
     async def by_space(
-        self, scope: Scope, as_of: datetime, every: Every, most: int
+        self, scope: Scope, as_of: datetime, every: Every | None, most: int
     ) -> list[tuple[str, dict[str, Any]]]:
-        """The figures and series of the largest spaces, within a scope."""
+        """The figures of the largest spaces within a scope, and their series where ``every`` asks for one."""
         async with self._lock:
             await self._follow()
-            names = self._columns.largest_spaces(scope, microseconds(as_of), most)
-            found = [
-                (name, await asyncio.to_thread(self._compute, replace(scope, space=name), as_of, every))
-                for name in names
-            ]
-        return [(name, answer) for name, answer in found if answer["topics"]]
+            found = await asyncio.to_thread(self._columns.largest_spaces, scope, microseconds(as_of), most)
+        return await asyncio.to_thread(
+            lambda: [(name, _answer(*chosen, replace(scope, space=name), as_of, every)) for name, chosen in found]
+        )
 
     async def languages(self) -> list[str]:
         """Every language that a question was asked in."""
@@ -245,17 +254,26 @@ class Report:
         return Preview(figures(created, response, stood, instant), figures(created, response, other, instant))
 
     def _compute(self, scope: Scope, as_of: datetime, every: Every | None) -> dict[str, Any]:
-        instant = microseconds(as_of)
-        created, response, target = self._columns.chosen(scope, instant)
-        answer = figures(created, response, target, instant).as_dict()
-        answer["series"] = [] if every is None else list(_series(created, response, target, scope, as_of, every))
-        return answer
+        return _answer(*self._columns.chosen(scope, microseconds(as_of)), scope, as_of, every)
 
 
 async def _chunks(connection: Any, query: str, *arguments: Any) -> Any:
     cursor = await connection.cursor(query, *arguments)
     while rows := await cursor.fetch(_CHUNK):
         yield rows
+
+
+def _answer(
+    created: NDArray[np.int64],
+    response: NDArray[np.int64],
+    target: NDArray[np.int64],
+    scope: Scope,
+    as_of: datetime,
+    every: Every | None,
+) -> dict[str, Any]:
+    answer = figures(created, response, target, microseconds(as_of)).as_dict()
+    answer["series"] = [] if every is None else list(_series(created, response, target, scope, as_of, every))
+    return answer
 
 
 def _series(

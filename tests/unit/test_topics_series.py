@@ -1,6 +1,9 @@
 """The series of the report: which buckets there are."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -70,3 +73,20 @@ def test_a_page_shows_as_many_buckets_on_every_day_of_the_year(every: Every, cou
     for day in range(366):
         now = DAY + timedelta(days=day, hours=13)
         assert len(starts(Scope(since=shown_since(now, every)), now, every, now)) == count, now
+
+
+async def test_spaces_are_compared_by_what_each_has_by_itself() -> None:
+    report = Report.__new__(Report)
+    report._columns, report._lock = Columns(), asyncio.Lock()
+    report._follow = AsyncMock(return_value=0)  # type: ignore[method-assign]
+    rows = [
+        (f"t{n}", microseconds(DAY + n * HOUR), None if n % 3 else n * 1000, 1000, ("a", "b", None, "c")[n % 4], "en")
+        for n in range(60)
+    ]
+    report._columns.put([*rows, ("d", microseconds(DAY), 5, 1000, "small", "de")])
+    as_of = DAY + 99 * HOUR
+    for scope in (Scope(), Scope(since=DAY + 5 * HOUR, until=DAY + 50 * HOUR, language="en")):
+        found = await report.by_space(scope, as_of, "day", 3)
+        assert {name for name, _ in found} == {"a", "b", "c"}
+        for name, answer in found:
+            assert answer == report._compute(replace(scope, space=name), as_of, "day")
