@@ -144,7 +144,7 @@ class Facts:
     async def _empty(self, connection: Any, letters: list[DeadLetter]) -> None:
         """What names an erased member is not kept, not even as something that nobody could read."""
         for letter in letters:
-            stand_ins = [self.stand_in(name) for name in strings_in(letter)]
+            stand_ins = [self.stand_in(name) for name in strings_in(letter.key, letter.value)]
             if await connection.fetch(SQL.erased_among, stand_ins):
                 letter.empty("emptied: it named an erased member")
 

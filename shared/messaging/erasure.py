@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.contracts.catalogue import STREAMS
-from shared.messaging.consumer import DeadLetter
 from shared.messaging.outbox import SQL, event_id
 
 _KEYED_BY_MEMBER = [stream.name for stream in STREAMS if stream.key == "member_id"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character, which JSON can write and UTF-8 cannot: never part of an id."""
+
+_STRING = re.compile(r'(?<!\\)(?="((?:[^"\\]++|\\.)++)")', re.DOTALL)
+"""What may be a string of JSON in what is none, from any quote on: which one opens, nobody can know there."""
+_NUMBER = re.compile(r'"\s*:\s*(-?\d+)')
 
 
 async def forget(connection: Any, erased: Mapping[str, str]) -> None:
@@ -33,30 +36,44 @@ async def forget(connection: Any, erased: Mapping[str, str]) -> None:
                     [key for key, _ in renamed],
                     [value for _, value in renamed],
                 )
-            await connection.execute(SQL.empty_dead_letters, needle)
-        await connection.execute(SQL.empty_dead_letters_of_key, member_id.encode())
         await connection.execute(SQL.rename_sequences, _KEYED_BY_MEMBER, member_id, stand_in)
         await connection.execute(SQL.forget_sequences, _KEYED_BY_MEMBER, member_id)
+    naming = [
+        row["id"]
+        async for row in connection.cursor(SQL.read_dead_letters)
+        if not erased.keys().isdisjoint(strings_in(row["key"], row["value"]))
+    ]
+    if naming:
+        await connection.execute(SQL.empty_dead_letters, naming)
 
 
-def strings_in(letter: DeadLetter) -> set[str]:
-    """Every string of a dead letter that may be an id, as far as it can be read at all."""
+def strings_in(*parts: bytes | None) -> set[str]:
+    """Every string and number of a dead letter's key and value that may be an id, as far as they can be read at all."""
     found: set[str] = set()
-    if letter.key is not None:
-        found.add(letter.key.decode("utf-8", "replace"))
-    try:
-        pending = [json.loads(letter.value or b"null")]
-    except (ValueError, RecursionError):
-        pending = re.findall(r'"([^"\\]{1,255})"', (letter.value or b"").decode("utf-8", "replace"))
+    pending: list[Any] = []
+    for part in filter(None, parts):
+        text = part.decode("utf-8", "replace")
+        pending.append(text)
+        try:
+            # Numbers as they are written, and of a name that is there twice both values.
+            pending.append(json.loads(part, object_pairs_hook=list, parse_int=str, parse_float=str))
+        except (ValueError, RecursionError):
+            pending += map(_unescaped, _STRING.findall(text))
+            pending += _NUMBER.findall(text)
     while pending:
         item = pending.pop()
         if isinstance(item, str) and len(item) <= 255 and not _SURROGATE.search(item):
             found.add(item)
-        elif isinstance(item, dict):
-            pending += [*item.keys(), *item.values()]
-        elif isinstance(item, list):
+        elif isinstance(item, list | tuple):
             pending += item
     return found
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
 
 
 def _renamed(row: Any, member_id: str, stand_in: str) -> tuple[str, bytes]:

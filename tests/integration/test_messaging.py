@@ -18,9 +18,11 @@ from shared import messaging
 from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Batch, Messaging, Outbox, Outgoing
+from shared.messaging.erasure import forget
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.messaging.producer import Producer
 from shared.postgres import create_pool, migrate
+from shared.postgres.pool import connect
 from shared.settings import Settings
 from tests.infrastructure import Running
 
@@ -545,3 +547,56 @@ async def test_many_callers_at_once_on_one_topic_all_get_through(infrastructure:
         assert [one is None for one in too_large] == [True, False, True]
     finally:
         await producer.stop()
+
+
+async def _keep(connection: asyncpg.Connection, *letters: tuple[bytes | None, bytes | None]) -> list[int]:
+    """Dead letters of these keys and values; returns their ids."""
+    return [
+        await connection.fetchval(
+            'INSERT INTO dead_letter (cluster, stream, partition, "offset", key, value, headers, appended_at, error)'
+            " VALUES ('c', 'forum.events', 0, $1, $2, $3, '[]', now(), 'for the test') RETURNING id",
+            next(_numbers),
+            key,
+            value,
+        )
+        for key, value in letters
+    ]
+
+
+async def test_an_erasure_empties_the_dead_letters_that_name_the_member_however_they_write_the_id(world: World) -> None:
+    erased = {"42": "erased:1", "josé": "erased:2", "a/b": "erased:3", "ada": "erased:4", 'q"q': "erased:5"}
+    naming = [
+        (b"t", b'{"data": {"author_id": 42}}'),
+        (b"t", b'{"data": {"author_id": [42]}}'),
+        (b"t", b'{"data": {"author_id": "jos\\u00E9"}}'),
+        (b"t", '{"data": {"author_id": "josé"}}'.encode()),
+        (b"t", b'{"data": {"author_id": "a\\/b"}}'),
+        (b"t", b'{"data": {"author_id": "ad\\u0061"}}'),
+        (b"t", b'{"data": {"author_id": "ada", "author_id": 7}}'),
+        (b"t", b'{"ada": "' + b"x" * 500 + b'"}'),
+        (b"t", '{"author_id": "ada"}'.encode("utf-16")),
+        (b"t", b'{"data": {"author_id": "ada", "titl'),
+        (b"t", b'{"data": {"author_id": "ad\\u0061", "title": "a \\"word\\"'),
+        (b"t", b'{"data": {"author_id": "q\\"q", "titl'),
+        (b"t", b'{"data": {"author_id" : 42, "titl'),
+        (b"t", b'it\'s 5" long: {"author_id": "ada"}'),
+        (b"t", b'\xff {"author_id": "ada"}'),
+        (b"t", b"[" * 50_000 + b'"ada"'),
+        ("josé".encode(), b"{}"),
+        (b'"ada"', b"{}"),
+        (b"42", None),
+    ]
+    others = [
+        (b"t", b'{"data": {"author_id": 421, "title": "Ada writes to \\"adam\\" at 00:42"}}'),
+        (b"t", b'{"data": {"author_id": "adam", "at": "10:42", "titl'),
+        (b"adam", None),
+    ]
+    connection = await connect(world.dsn, world.service)
+    empty, kept = await _keep(connection, *naming), await _keep(connection, *others)
+    async with connection.transaction():
+        await forget(connection, erased)
+    rows = await connection.fetch("SELECT * FROM dead_letter ORDER BY id")
+    await connection.close()
+    assert [row["id"] for row in rows] == empty + kept
+    assert [naming[n] for n, row in enumerate(rows[: len(empty)]) if (row["key"], row["value"]) != (None, None)] == []
+    assert [(row["key"], row["value"]) for row in rows[len(empty) :]] == others

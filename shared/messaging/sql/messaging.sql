@@ -100,13 +100,12 @@ DELETE FROM dead_letter WHERE id = ANY($1::bigint[]) RETURNING id;
 -- name: dead_letter_ids
 SELECT id FROM dead_letter ORDER BY id;
 
+-- name: read_dead_letters
+SELECT id, key, value FROM dead_letter WHERE key IS NOT NULL OR value IS NOT NULL;
+
 -- name: empty_dead_letters
 UPDATE dead_letter SET key = NULL, value = NULL, headers = '[]', error = 'emptied: it named an erased member'
-WHERE position($1::bytea IN value) > 0;
-
--- name: empty_dead_letters_of_key
-UPDATE dead_letter SET key = NULL, value = NULL, headers = '[]', error = 'emptied: it named an erased member'
-WHERE key = $1::bytea;
+WHERE id = ANY($1::bigint[]);
 
 -- name: outbox_naming
 SELECT id, stream, key, value FROM outbox
