@@ -1,5 +1,6 @@
 """Dead letters: what a service could not apply, kept as it came, with the reason, until somebody decides."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,6 +8,9 @@ from aiokafka import AIOKafkaProducer
 
 from shared.messaging.kafka import REQUEST_TIMEOUT_MS
 from shared.messaging.outbox import SQL
+
+AT_ONCE = 200
+"""Letters that one transaction sends again: PostgreSQL ends one that waits for Kafka for too long."""
 
 
 class DeadLetters:
@@ -34,25 +38,32 @@ class DeadLetters:
     async def replay(self, ids: Any, bootstrap: str) -> int:
         """Send letters to their streams again, byte for byte, and delete them; returns how many.
 
-        Deleted only after Kafka has them all: a death in between sends them twice, which does no harm. Letters that
-        were emptied by an erasure have nothing to send, and stay.
+        Deleted, some hundred at a time, only after Kafka has them: a death in between sends those twice, which does no
+        harm. Letters that were emptied by an erasure have nothing to send, and stay.
         """
         producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, enable_idempotence=False
         )
-        await producer.start()
+        ids, sent = sorted(ids), 0
         try:
-            async with self._connection.transaction():
-                rows = [
-                    row for row in await self._connection.fetch(SQL.take_dead_letters, ids) if row["value"] is not None
-                ]
-                for row in rows:
-                    headers = [
-                        (name, None if value is None else value.replace("Ā", "\0").encode("latin-1"))
-                        for name, value in json.loads(row["headers"])
-                    ]
-                    await producer.send_and_wait(row["stream"], row["value"], key=row["key"], headers=headers)
-                await self._connection.fetch(SQL.drop_dead_letters, [row["id"] for row in rows])
+            await producer.start()
+            for first in range(0, len(ids), AT_ONCE):
+                sent += await self._replay(ids[first : first + AT_ONCE], producer)
         finally:
             await producer.stop()
+        return sent
+
+    async def _replay(self, ids: Any, producer: AIOKafkaProducer) -> int:
+        async with self._connection.transaction():
+            rows = [row for row in await self._connection.fetch(SQL.take_dead_letters, ids) if row["value"] is not None]
+            await asyncio.gather(*[await self._send(row, producer) for row in rows])
+            await self._connection.fetch(SQL.drop_dead_letters, [row["id"] for row in rows])
         return len(rows)
+
+    async def _send(self, row: Any, producer: AIOKafkaProducer) -> Any:
+        """What is done once Kafka has the letter."""
+        headers = [
+            (name, None if value is None else value.replace("Ā", "\0").encode("latin-1"))
+            for name, value in json.loads(row["headers"])
+        ]
+        return await producer.send(row["stream"], row["value"], key=row["key"], headers=headers)

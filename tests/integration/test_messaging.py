@@ -13,11 +13,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from shared import messaging
 from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
-from shared.messaging import Batch, Messaging, Outbox, Outgoing
+from shared.messaging import Batch, Messaging, Outbox, Outgoing, dead_letters
+from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.erasure import forget
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.messaging.producer import Producer
@@ -600,3 +602,62 @@ async def test_an_erasure_empties_the_dead_letters_that_name_the_member_however_
     assert [row["id"] for row in rows] == empty + kept
     assert [naming[n] for n, row in enumerate(rows[: len(empty)]) if (row["key"], row["value"]) != (None, None)] == []
     assert [(row["key"], row["value"]) for row in rows[len(empty) :]] == others
+
+
+async def test_a_replay_that_breaks_off_keeps_what_it_has_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "AT_ONCE", 2, raising=False)
+    send, sent = AIOKafkaProducer.send, []
+
+    async def give_up_at_the_fifth(self: AIOKafkaProducer, *record: Any, **more: Any) -> Any:
+        if len(sent) == 4:
+            raise KafkaTimeoutError
+        sent.append(record)
+        return await send(self, *record, **more)
+
+    connection = await connect(world.dsn, world.service)
+    names = [f"replayed{next(_numbers)}" for _ in range(5)]
+    ids = await _keep(connection, *[(None, json.dumps(event(name)).encode()) for name in names])
+    monkeypatch.setattr(AIOKafkaProducer, "send", give_up_at_the_fifth)
+    with pytest.raises(KafkaTimeoutError):
+        await DeadLetters(connection).replay(ids, world.kafka)
+    assert await DeadLetters(connection).ids() == ids[4:]
+    monkeypatch.undo()
+    assert await DeadLetters(connection).replay(ids, world.kafka) == 1
+    await connection.close()
+    async with world.running():
+        await world.settled()
+    assert sorted(name for name in await world.effects() if name in names) == sorted(names)
+
+
+async def test_a_replay_of_many_letters_never_idles_in_one_transaction_while_kafka_is_slow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "AT_ONCE", 2, raising=False)
+    send = AIOKafkaProducer.send
+
+    async def slowly(self: AIOKafkaProducer, *record: Any, **more: Any) -> Any:
+        await asyncio.sleep(0.4)
+        return await send(self, *record, **more)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", slowly)
+    connection = await connect(world.dsn, world.service)
+    await connection.execute("SET idle_in_transaction_session_timeout = '2s'")
+    ids = await _keep(connection, *[(None, json.dumps(event(f"slow{n}")).encode()) for n in range(8)])
+    assert await DeadLetters(connection).replay(ids, world.kafka) == 8
+    assert await DeadLetters(connection).ids() == []
+    await connection.close()
+
+
+async def test_a_replay_without_kafka_leaves_no_producer_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, stopped = AIOKafkaProducer.stop, []
+
+    async def recorded(self: AIOKafkaProducer) -> None:
+        await stop(self)
+        stopped.append(self)
+
+    monkeypatch.setattr(AIOKafkaProducer, "stop", recorded)
+    connection = await connect(world.dsn, world.service)
+    with pytest.raises(KafkaConnectionError):
+        await DeadLetters(connection).replay([1], "127.0.0.1:1")
+    await connection.close()
+    assert len(stopped) == 1
