@@ -1,5 +1,6 @@
 """What an OpenID provider answers, forged and broken: nobody is signed in by what does not hold."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -234,6 +235,28 @@ async def test_a_description_outlives_a_provider_that_goes_away_and_is_asked_for
     provider.broken[".well-known/openid-configuration"] = httpx.ConnectError("away")
     await way.begin(attempt_of(settings()), CALLBACK)
     await way.begin(attempt_of(settings()), CALLBACK)
+    assert len(provider.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "broken", [httpx.ConnectTimeout("slow"), httpx.Response(200, json={"issuer": "another"})], ids=repr
+)
+async def test_callers_wait_together_for_a_provider_that_gives_no_description_and_it_is_asked_again_after_5_seconds(
+    broken: httpx.Response | Exception,
+) -> None:
+    provider, now = Provider(), [0.0]
+    provider.broken[".well-known/openid-configuration"] = broken
+    way = OpenIDConnect(settings(), transport=provider, clock=lambda: now[0])
+    failed = await asyncio.gather(*(way.describe() for _ in range(5)), return_exceptions=True)
+    assert [isinstance(one, SignInFailed) for one in failed] == [True] * 5
+    assert len(provider.asked) == 1
+    now[0] += 4.9
+    with pytest.raises(SignInFailed):
+        await way.describe()
+    assert len(provider.asked) == 1
+    provider.broken.clear()
+    now[0] += 0.2
+    assert await way.describe() == provider.metadata
     assert len(provider.asked) == 2
 
 

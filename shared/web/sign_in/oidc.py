@@ -26,6 +26,8 @@ from shared.web.sign_in.attempts import Attempt, SignInFailed
 
 FRESH_SECONDS = 3600.0
 """How long the provider's description of itself is taken for true."""
+RETRY_SECONDS = 5.0
+"""How long it is not asked again after it gave none: who came meanwhile need not wait for it one after the other."""
 
 _CODE = re.compile(r"[a-z_]{1,64}")
 _AWAY = "The provider does not answer at the moment. Please try again in a minute."
@@ -54,6 +56,8 @@ class OpenIDConnect:
         self._secret = secret.get_secret_value() if secret else None
         self._provider: dict[str, Any] | None = None
         self._described_at = float("-inf")
+        self._failed: SignInFailed | None = None
+        self._failed_at = float("-inf")
         self._describing = asyncio.Lock()
         self._keys: tuple[str, KeySet] | None = None
         self.at = urlsplit(settings.issuer).netloc
@@ -97,19 +101,28 @@ class OpenIDConnect:
         """The provider's description of itself, checked. Raises SignInFailed where it cannot be had or is not sound."""
         async with self._describing:
             if self._provider is None or self._clock() - self._described_at > FRESH_SECONDS:
-                url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+                if self._failed is not None and self._clock() - self._failed_at < RETRY_SECONDS:
+                    raise self._failed.with_traceback(None)
                 try:
-                    status, document = await fetch_json(url, transport=self._transport)
-                    if status != 200:
-                        raise ValueError(f"{url} answers {status}")
-                except UNREACHABLE as error:
-                    # An old description is better than none: endpoints hardly ever move.
-                    if self._provider is None:
-                        raise SignInFailed(503, _AWAY, f"discovery: {error!r}") from None
-                else:
-                    self._provider = self._checked(document)
+                    self._provider = await self._described()
+                except SignInFailed as failed:
+                    self._failed, self._failed_at = failed, self._clock()
+                    raise
                 self._described_at = self._clock()
             return self._provider
+
+    async def _described(self) -> dict[str, Any]:
+        url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+        try:
+            status, document = await fetch_json(url, transport=self._transport)
+            if status != 200:
+                raise ValueError(f"{url} answers {status}")
+        except UNREACHABLE as error:
+            # An old description is better than none: endpoints hardly ever move.
+            if self._provider is None:
+                raise SignInFailed(503, _AWAY, f"discovery: {error!r}") from None
+            return self._provider
+        return self._checked(document)
 
     def _checked(self, document: Any) -> dict[str, Any]:
         if not isinstance(document, dict) or document.get("issuer") != self._issuer:
