@@ -4,6 +4,7 @@ The README's table of settings is this class; a test compares the two.
 """
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address that HTTP listens on")
     port: int = Field(8080, ge=0, le=65535, description="port that HTTP listens on")
+    proxies: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="addresses or networks of the proxies in front, comma separated: their X-Forwarded-For and "
+        "X-Forwarded-Proto are believed; none: those of this machine alone",
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="origins that browsers may call from, comma separated"
     )
@@ -110,10 +116,20 @@ class Settings(BaseSettings):
         None, description="OpenTelemetry collector, http://host:4318; none: traces stay here"
     )
 
-    @field_validator("cors_origins", "webhook_urls", mode="before")
+    @field_validator("cors_origins", "proxies", "webhook_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for one in value:
+            try:
+                ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"{error}; name addresses (10.0.0.5) or networks (10.0.0.0/8)") from None
+        return value
 
     def erasure_key_bytes(self) -> bytes:
         """The key of stand-ins; without one of its own it is made from the signing secret."""

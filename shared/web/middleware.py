@@ -155,10 +155,14 @@ _SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """The headers that make a browser careful; a route that sets one of them itself keeps its own."""
+    """The headers that make a browser careful; a route that sets one of them itself keeps its own.
 
-    def __init__(self, app: ASGIApp) -> None:
+    ``https`` says that browsers come by it, whatever a proxy in front makes of that.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self._app = app
+        self._https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and add the headers to its response."""
@@ -171,8 +175,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                if scope.get("scheme") == "https":
-                    # RFC 6797 section 7.2: never over plain HTTP.
+                if self._https or scope.get("scheme") == "https":
                     headers.setdefault("Strict-Transport-Security", "max-age=31536000")
             await send(message)
 

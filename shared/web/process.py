@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import prometheus_client
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shared.observability import in_service
 from shared.settings import Settings
@@ -41,6 +43,9 @@ CHECK_SECONDS = 2.0
 
 CLOSE_SECONDS = 10.0
 """How long all services together may take to close."""
+
+THIS_MACHINE = ["127.0.0.0/8", "::1"]
+"""The proxies that are believed where no setting names one."""
 
 
 class Process:
@@ -83,8 +88,10 @@ class Process:
                 expose_headers=["Retry-After", "X-Request-ID", "WWW-Authenticate"],
                 max_age=600,
             )
-        app = SecurityHeaders(app)
-        self._app = Observed(app, names)
+        app = SecurityHeaders(app, https=(settings.url or "").lower().startswith("https:"))
+        # Any: uvicorn's types of ASGI are not Starlette's.
+        observed: Any = Observed(app, names)
+        self._app: Any = ProxyHeadersMiddleware(observed, trusted_hosts=settings.proxies or THIS_MACHINE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""

@@ -113,6 +113,8 @@ async def serve(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], No
         access_log=False,
         log_config=None,
         server_header=False,
+        # The process itself knows which proxies to believe.
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )

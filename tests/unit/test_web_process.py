@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Scope
 
@@ -458,6 +458,34 @@ async def test_an_ipv6_customer_is_one_caller() -> None:
     assert statuses == [200, 429, 200, 200, 429]
 
 
+async def _statuses(process: Process, came_from: str, *forwarded: str) -> list[int]:
+    async with client(process, client=(came_from, 1)) as http:
+        return [(await http.get("/topics/", headers={"x-forwarded-for": one})).status_code for one in forwarded]
+
+
+@pytest.mark.asyncio
+async def test_whom_a_proxy_of_ours_forwards_is_a_caller_of_its_own_and_nobody_else_can_say_who_they_are() -> None:
+    process = make_process(rate_limit=1, proxies="10.0.0.5, 192.168.0.0/16")
+    assert await _statuses(process, "10.0.0.5", "203.0.113.1", "203.0.113.2", "203.0.113.1") == [200, 200, 429]
+    assert await _statuses(process, "10.0.0.5", "203.0.113.9, 203.0.113.3, 192.168.3.4", "203.0.113.3") == [200, 429]
+    for stranger in ("10.0.0.6", "127.0.0.1"):
+        assert await _statuses(process, stranger, "203.0.113.4", "203.0.113.5") == [200, 429]
+
+
+@pytest.mark.asyncio
+async def test_without_a_setting_only_proxies_on_this_machine_are_believed() -> None:
+    process = make_process(rate_limit=1)
+    assert await _statuses(process, "127.0.0.1", "203.0.113.1", "203.0.113.2") == [200, 200]
+    assert await _statuses(process, "::1", "203.0.113.3", "203.0.113.4") == [200, 200]
+    assert await _statuses(process, "10.0.0.5", "203.0.113.5", "203.0.113.6") == [200, 429]
+
+
+@pytest.mark.parametrize("proxies", ["*", "10.0.0.5, nonsense", "10.0.0.1/8", "10.0.0.0/33"])
+def test_proxies_that_are_no_addresses_are_refused(proxies: str) -> None:
+    with pytest.raises(ValidationError, match=r"name addresses \(10\.0\.0\.5\) or networks"):
+        Settings(proxies=proxies)
+
+
 @pytest.mark.asyncio
 async def test_the_bucket_refills_evenly_and_the_memory_for_callers_is_bounded() -> None:
     now = [0.0]
@@ -523,9 +551,13 @@ async def test_every_response_makes_the_browser_careful() -> None:
 
 
 @pytest.mark.asyncio
-async def test_hsts_is_sent_over_https_only() -> None:
+async def test_hsts_is_sent_over_https_and_where_the_public_address_is_https() -> None:
     async with client(make_process(), "https://test") as http:
         assert (await http.get("/")).headers["strict-transport-security"] == "max-age=31536000"
+    async with client(make_process(url="https://stars.example"), client=("10.0.0.5", 1)) as http:
+        assert (await http.get("/")).headers["strict-transport-security"] == "max-age=31536000"
+    async with client(make_process(url="http://stars.example")) as http:
+        assert "strict-transport-security" not in (await http.get("/")).headers
 
 
 @pytest.mark.asyncio
