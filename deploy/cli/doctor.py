@@ -40,10 +40,11 @@ def doctor(data: Data = DEFAULT_DATA) -> None:
 
 async def _look(settings: Settings) -> bool:
     well = True
+    cluster, kafka = await _kafka(settings)
     for good, line in [
         *_configuration(settings),
-        *await _kafka(settings),
-        *await _postgres(settings),
+        *kafka,
+        *await _postgres(settings, cluster),
         *await _http(settings),
         *await _sign_in(settings),
     ]:
@@ -63,16 +64,18 @@ def _configuration(settings: Settings) -> Iterator[tuple[bool, str]]:
         yield False, "STARS_DISCOURSE_SECRET is set, but STARS_DISCOURSE_MAPPING is not: every delivery is ignored"
 
 
-async def _kafka(settings: Settings) -> list[tuple[bool, str]]:
+async def _kafka(settings: Settings) -> tuple[str | None, list[tuple[bool, str]]]:
+    """The cluster that answers, None where none does, and what to say of it."""
     if not settings.kafka:
-        return [(False, "Kafka: STARS_KAFKA is not set")]
+        return None, [(False, "Kafka: STARS_KAFKA is not set")]
     try:
-        return [(True, f"Kafka answers at {settings.kafka}, cluster {await cluster_id(settings.kafka)}")]
+        cluster = await cluster_id(settings.kafka)
+        return cluster, [(True, f"Kafka answers at {settings.kafka}, cluster {cluster}")]
     except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
-        return [(False, f"Kafka at {settings.kafka} does not answer: {error}")]
+        return None, [(False, f"Kafka at {settings.kafka} does not answer: {error}")]
 
 
-async def _postgres(settings: Settings) -> list[tuple[bool, str]]:
+async def _postgres(settings: Settings, cluster: str | None) -> list[tuple[bool, str]]:
     found: list[tuple[bool, str]] = []
     for name in services.NAMES:
         dsn = settings.postgres_of(name)
@@ -85,13 +88,13 @@ async def _postgres(settings: Settings) -> list[tuple[bool, str]]:
             found.append((False, f"{name}: PostgreSQL does not answer: {error}"))
             continue
         try:
-            found += await _schema(connection, name)
+            found += await _schema(connection, name, cluster)
         finally:
             await connection.close()
     return found
 
 
-async def _schema(connection: Any, name: str) -> list[tuple[bool, str]]:
+async def _schema(connection: Any, name: str, cluster: str | None) -> list[tuple[bool, str]]:
     if connection.get_server_version().major < MINIMUM_VERSION:
         return [(False, f"{name}: PostgreSQL {MINIMUM_VERSION} or newer is needed")]
     missing = await pending(connection, name, services.migrations(name))
@@ -100,7 +103,9 @@ async def _schema(connection: Any, name: str) -> list[tuple[bool, str]]:
     found = [(True, f"{name}: the schema is up to date")]
     offsets = await connection.fetch(
         f"SELECT stream, min(caught_up_at) AS at, bool_and(caught_up_at IS NOT NULL) AS all_read"
-        f" FROM {name}.consumer_offset GROUP BY stream ORDER BY stream"
+        f" FROM {name}.consumer_offset WHERE cluster = $1 AND stream = ANY($2) GROUP BY stream ORDER BY stream",
+        cluster,
+        list(services.streams(name)),
     )
     now = datetime.now(UTC)
     for row in offsets:
@@ -111,8 +116,8 @@ async def _schema(connection: Any, name: str) -> list[tuple[bool, str]]:
             found.append(
                 (False, f"{name}: {row['stream']} was last read to its end {lag:.0f} s ago; does a worker run?")
             )
-    if not offsets:
-        found.append((False, f"{name}: no worker has ever read a stream"))
+    if cluster is not None and not offsets:
+        found.append((False, f"{name}: no worker has ever read a stream of this Kafka"))
     waiting = await connection.fetchrow(
         f"SELECT count(*) AS n, extract(epoch FROM now() - min(created_at)) AS age FROM {name}.outbox"
     )
