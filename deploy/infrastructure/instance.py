@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,9 @@ class Instance:
             if _try_lock(lock, fcntl.LOCK_SH):
                 return None
             found: dict[str, Any] = json.loads((folder / INFO).read_text())
-            return InstanceInfo(**found)
-        except OSError:
+            return InstanceInfo(**{field.name: found[field.name] for field in fields(InstanceInfo)})
+        except (OSError, ValueError, KeyError, TypeError):
+            # None yet, or another version's that says too little.
             return None
         finally:
             os.close(lock)

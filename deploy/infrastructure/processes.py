@@ -146,7 +146,7 @@ def clear_leftovers(folder: Path, names: Sequence[str] = ("kafka", "postgres"), 
     for name in names:
         pid_file = folder / f"{name}.pid"
         if pid_file.exists():
-            pid = int(pid_file.read_text().strip() or 0)
+            pid = _number(pid_file)
             if pid and str(folder) in _command_line(pid):
                 left += [pid, *_children(pid)]
             pid_file.unlink()
@@ -163,7 +163,7 @@ def clear_leftovers(folder: Path, names: Sequence[str] = ("kafka", "postgres"), 
 
 def port_for(file: Path) -> int:
     """The port that FILE remembers, if nobody listens there now; else a free one, which FILE then remembers."""
-    if file.exists() and is_free(port := int(file.read_text())):
+    if 0 < (port := _number(file)) < 65_536 and is_free(port):
         return port
     port = free_port()
     file.write_text(f"{port}\n")
@@ -205,6 +205,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _number(file: Path) -> int:
+    """The number that FILE holds; 0 where there is none, as a full disk or a kill may leave it."""
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _signal(pid: int, number: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import json
 import os
 import signal
 import socket
@@ -241,6 +242,33 @@ def test_leftovers_are_known_by_their_command_line(tmp_path: Path) -> None:
         ours.kill()
         foreign.kill()
         foreign.wait()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "27o17", "99999999", "-1", "\xff"])
+def test_a_number_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "port"
+    file.write_text(text, "latin-1")
+    port = processes.port_for(file)
+    assert processes.is_free(port)
+    assert processes.port_for(file) == port
+    (tmp_path / "kafka.pid").write_text(text, "latin-1")
+    assert clear_leftovers(tmp_path) == []
+    assert not (tmp_path / "kafka.pid").exists()
+
+
+def test_an_instance_of_another_version_is_found_by_what_it_says_and_not_where_that_is_too_little(
+    tmp_path: Path,
+) -> None:
+    with Instance.open(tmp_path) as instance:
+        info = instance.ready("http://localhost:1", "k", "p")
+        said = tmp_path / "instance.json"
+        newer = json.loads(said.read_text()) | {"more": 2}
+        said.write_text(json.dumps(newer))
+        assert Instance.find(tmp_path) == info
+        del newer["kafka"]
+        for text in (json.dumps(newer), "[]", "7", "{"):
+            said.write_text(text)
+            assert Instance.find(tmp_path) is None
 
 
 def test_keys_are_made_once_and_private(tmp_path: Path) -> None:
