@@ -89,7 +89,7 @@ class Runtime:
             except UNAVAILABLE as error:
                 log.warning("%s waits for what is away: %s", name, error)
             except Exception as error:
-                self._died[name] = (time.monotonic(), f"{type(error).__name__}: {error}")
+                self._died[name] = (time.monotonic(), type(error).__name__)
                 log.exception("%s died and is started again", name)
             if time.monotonic() - begun > 60:
                 pause = 1.0  # it had recovered: this is another trouble
@@ -104,7 +104,7 @@ class Runtime:
 
     async def _watch_outbox(self) -> None:
         while True:
-            with suppress(*UNAVAILABLE):
+            try:
                 if await self._is_migrated():
                     row = await self.pool.fetchrow(
                         "SELECT count(*) AS depth, extract(epoch FROM min(created_at))::float8 AS oldest"
@@ -112,16 +112,21 @@ class Runtime:
                     )
                     metrics.OUTBOX_DEPTH.labels(self.name).set(row["depth"])
                     metrics.OUTBOX_AGE.since(row["oldest"], service=self.name)
+            except UNAVAILABLE as error:
+                log.warning("PostgreSQL does not answer: %s", error)
             await asyncio.sleep(5)
 
     async def problems(self) -> list[str]:
-        """Why the service is not ready, in plain words; empty when it is."""
+        """Why the service is not ready, in plain words; empty when it is.
+
+        Anyone may read them: an error's text, which may name hosts and users, is in the log alone.
+        """
         try:
             if not await self._is_migrated():
                 return [f"migrations are missing: run `stars migrate {self.name}`"]
             await self.pool.fetchval("SELECT 1")
         except UNAVAILABLE as error:
-            return [f"PostgreSQL does not answer: {error}"]
+            return [f"PostgreSQL does not answer ({type(error).__name__}); the log says more"]
         lately = time.monotonic() - DIED_LATELY_SECONDS
-        died = [f"{name} died: {why}" for name, (at, why) in self._died.items() if at > lately]
+        died = [f"{name} died ({why}); the log says why" for name, (at, why) in self._died.items() if at > lately]
         return [*died, *self.messaging.problems()]

@@ -26,7 +26,7 @@ class Relay:
         self._dsn, self._service, self._producer, self._outbox = dsn, service, producer, outbox
         self._failing_since: float | None = None
         self._sending_since: float | None = None
-        self._last_error = "it does not answer"
+        self._last_error = "no answer"
 
     async def run(self) -> None:
         """Run until cancelled: hold the lock, or stand by for whoever holds it."""
@@ -64,13 +64,13 @@ class Relay:
             self._failing_since = None
             return
         self._failing_since = self._failing_since or asyncio.get_running_loop().time()
-        self._last_error = str(outcomes[failed]) or type(outcomes[failed]).__name__
-        log.warning("Kafka did not take an outgoing event, it stays in the outbox: %s", self._last_error)
+        self._last_error = type(outcomes[failed]).__name__
+        log.warning("Kafka did not take an outgoing event, it stays in the outbox: %r", outcomes[failed])
         await asyncio.sleep(STANDBY_SECONDS)
 
     def problems(self) -> list[str]:
         """Why outgoing events do not reach Kafka, in plain words."""
         since = self._failing_since or self._sending_since
         if since and asyncio.get_running_loop().time() - since > 10:
-            return [f"outgoing events wait in the outbox, Kafka does not take them: {self._last_error}"]
+            return [f"outgoing events wait in the outbox, Kafka does not take them ({self._last_error})"]
         return []

@@ -126,8 +126,8 @@ class Messaging:
                 self._producer = producer
                 return broker, producer
             except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
-                self._why_not_started = f"Kafka at {self._bootstrap} does not answer: {error}"
-                log.warning(self._why_not_started)
+                self._why_not_started = f"Kafka does not answer ({type(error).__name__}); the log says more"
+                log.warning("Kafka at %s does not answer: %s", self._bootstrap, error)
                 await _stop(broker, producer)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)

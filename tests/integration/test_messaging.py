@@ -25,6 +25,7 @@ from shared.messaging.kafka import KafkaUnavailable, ensure_streams
 from shared.messaging.producer import Producer
 from shared.postgres import create_pool, migrate
 from shared.postgres.pool import connect
+from shared.runtime import Runtime
 from shared.settings import Settings
 from tests.infrastructure import Running
 
@@ -661,3 +662,31 @@ async def test_a_replay_without_kafka_leaves_no_producer_behind(world: World, mo
         await DeadLetters(connection).replay([1], "127.0.0.1:1")
     await connection.close()
     assert len(stopped) == 1
+
+
+@pytest.mark.parametrize(
+    ("away", "expected"),
+    [
+        ("postgres", ["PostgreSQL does not answer (ConnectionRefusedError)"]),
+        ("kafka", ["Kafka does not answer (KafkaConnectionError)", "fail died (RuntimeError)"]),
+    ],
+)
+async def test_why_a_service_is_not_ready_names_no_host_which_the_log_does(
+    world: World, caplog: pytest.LogCaptureFixture, away: str, expected: list[str]
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError("postgresql://stars:hunter2@db")
+
+    nobody = {"postgres": "postgresql://stars:hunter2@127.0.0.1:9/stars", "kafka": "127.0.0.1:9"}[away]
+    settings = world.settings.model_copy(update={away: nobody})
+    runtime = Runtime(world.service, settings, [messaging.MIGRATIONS])
+    end = asyncio.get_running_loop().time() + 15
+    said = ""
+    async with runtime.running(tasks=[fail]):
+        while not all(problem in said for problem in expected):
+            assert asyncio.get_running_loop().time() < end, said
+            await asyncio.sleep(0.1)
+            said = " ".join(await runtime.problems())
+    assert "127.0.0.1" not in said
+    assert "hunter2" not in said
+    assert "127.0.0.1" in " ".join(record.getMessage() for record in caplog.records if "does not answer" in record.msg)
