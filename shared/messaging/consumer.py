@@ -714,10 +714,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._state.failures += 1
         for lane in lanes:
             lane.failures += 1
-        self._state.last_error = f"{type(error).__name__}: {error}"
+        self._state.last_error = type(error).__name__
         metrics.BATCH_RETRIES.labels(self._service).inc()
         level = logging.WARNING if self._failures < 10 else logging.ERROR
-        log.log(level, "a batch failed and is tried again: %s", self._state.last_error, exc_info=error)
+        log.log(level, "a batch failed and is tried again: %s", error, exc_info=error)
 
     def _pause_seconds(self) -> float:
         first, longest = RETRY_SECONDS
