@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from deploy.infrastructure import Instance, InstanceInfo
 from shared.settings import Settings
@@ -31,12 +32,13 @@ def commands(help: str | None = None) -> typer.Typer:
     )
 
 
-console = Console(stderr=True, highlight=False)
+# What is said is text: file names, ids and errors may hold what Rich would take for markup.
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def fail(message: str) -> NoReturn:
     """End the command with a plain sentence."""
-    console.print(f"[red]stars:[/red] {message}", soft_wrap=True)
+    console.print(Text.assemble(("stars:", "red"), f" {message}"), soft_wrap=True)
     raise typer.Exit(1)
 
 

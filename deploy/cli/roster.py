@@ -52,7 +52,7 @@ def roster(
         fail(f"{settings.url} does not answer: {error}")
     if answer.status_code != 200:
         for one in body.get("errors", []):
-            console.print(str(one.get("detail")), soft_wrap=True, markup=False)
+            console.print(str(one.get("detail")), soft_wrap=True)
         fail(f"nobody was taken in: {body.get('detail')}")
     if check:
         console.print(f"{body['lines']} lines, and all of them are right")
