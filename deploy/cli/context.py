@@ -5,12 +5,17 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import asyncpg
 import typer
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.text import Text
 
 from deploy.infrastructure import Instance, InstanceInfo
+from shared.messaging.kafka import KafkaUnavailable, hosts_of
+from shared.postgres import UNAVAILABLE
+from shared.postgres.pool import PostgresUnavailable
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -40,6 +45,22 @@ def fail(message: str) -> NoReturn:
     """End the command with a plain sentence."""
     console.print(Text.assemble(("stars:", "red"), f" {message}"), soft_wrap=True)
     raise typer.Exit(1)
+
+
+OUTSIDE = (KafkaError, KafkaUnavailable, *UNAVAILABLE, asyncpg.PostgresError)
+"""What is raised where Kafka, PostgreSQL or the network is away, refuses, or is not where the settings say."""
+
+
+def in_words(error: Exception) -> str:
+    """What one of OUTSIDE means: what is away or wrong, and the setting to look at."""
+    match error:
+        case KafkaError() | KafkaUnavailable():
+            return f"Kafka cannot be used ({error}): look at STARS_KAFKA"
+        case asyncpg.UndefinedTableError():
+            return f"PostgreSQL cannot be used ({error}): run `stars migrate`"
+        case PostgresUnavailable() | asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
+            return f"PostgreSQL cannot be used ({error}): look at STARS_POSTGRES"
+    return f"{type(error).__name__}: {error}"
 
 
 def read_settings() -> Settings:
@@ -73,20 +94,25 @@ def settings_of(data: Path) -> tuple[Settings, InstanceInfo | None]:
 
 
 def needed(settings: Settings, data: Path, *names: str) -> None:
-    """End with a plain sentence where a setting is missing and no instance runs that would have it."""
+    """End with a plain sentence where a setting is missing and no instance runs that would have it, or is wrong."""
     missing = [f"STARS_{name.upper()}" for name in names if not getattr(settings, name)]
     if missing:
         fail(
             f"no instance runs on {data}, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. "
             "Start one with `stars up`, or name another by environment."
         )
+    if "kafka" in names:
+        try:
+            hosts_of(settings.kafka or "")
+        except KafkaError as error:
+            fail(in_words(error))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's asynchronous part; what is away is said in one line."""
+    """Run a command's asynchronous part; what is away or refuses is said in a sentence."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (OSError, TimeoutError) as error:
-        fail(f"{type(error).__name__}: {error}")
+    except OUTSIDE as error:
+        fail(in_words(error))

@@ -5,16 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import typer
-from aiokafka.errors import KafkaError
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, commands, run, settings_of
-from shared.messaging.kafka import KafkaUnavailable, cluster_id
+from deploy.cli.context import DEFAULT_DATA, OUTSIDE, Data, commands, in_words, run, settings_of
+from shared.messaging.kafka import cluster_id
 from shared.postgres.migrations import pending
-from shared.postgres.pool import MINIMUM_VERSION
+from shared.postgres.pool import MINIMUM_VERSION, open_connection
 from shared.settings import Settings
 from shared.web.addresses import is_loopback
 from shared.web.sign_in.attempts import SignInFailed
@@ -71,8 +69,8 @@ async def _kafka(settings: Settings) -> tuple[str | None, list[tuple[bool, str]]
     try:
         cluster = await cluster_id(settings.kafka)
         return cluster, [(True, f"Kafka answers at {settings.kafka}, cluster {cluster}")]
-    except (KafkaError, KafkaUnavailable, OSError, TimeoutError) as error:
-        return None, [(False, f"Kafka at {settings.kafka} does not answer: {error}")]
+    except OUTSIDE as error:
+        return None, [(False, in_words(error))]
 
 
 async def _postgres(settings: Settings, cluster: str | None) -> list[tuple[bool, str]]:
@@ -83,14 +81,13 @@ async def _postgres(settings: Settings, cluster: str | None) -> list[tuple[bool,
             found.append((False, f"{name}: STARS_POSTGRES is not set"))
             continue
         try:
-            connection = await asyncpg.connect(dsn, timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            found.append((False, f"{name}: PostgreSQL does not answer: {error}"))
-            continue
-        try:
-            found += await _schema(connection, name, cluster)
-        finally:
-            await connection.close()
+            connection = await open_connection(dsn, timeout=5)
+            try:
+                found += await _schema(connection, name, cluster)
+            finally:
+                await connection.close()
+        except OUTSIDE as error:
+            found.append((False, f"{name}: {in_words(error)}"))
     return found
 
 
@@ -136,7 +133,7 @@ async def _http(settings: Settings) -> list[tuple[bool, str]]:
         async with httpx.AsyncClient(timeout=5) as client:
             answer = await client.get(f"{settings.url.rstrip('/')}/readyz")
         problems = [f"{name}: {line}" for name, lines in answer.json()["problems"].items() for line in lines]
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError, AttributeError) as error:
         return [(False, f"{settings.url} does not answer: {type(error).__name__}: {error}")]
     return [(False, line) for line in problems] or [(True, f"{settings.url} is ready")]
 
@@ -155,7 +152,10 @@ async def _sign_in(settings: Settings) -> list[tuple[bool, str]]:
             found.append((True, f"people can sign in at {DiscourseConnect(settings).at}"))
     except ValueError as error:
         found.append((False, str(error)))
-    public = urlsplit(settings.url or "")
+    try:
+        public = urlsplit(settings.url or "")
+    except ValueError:
+        return found  # who looked whether it answers has said so
     if found and public.scheme != "https" and not is_loopback(public.hostname):
         found.append(
             (False, "people sign in, but STARS_URL is not https: whoever is on the way can take their session")

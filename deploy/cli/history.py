@@ -23,7 +23,7 @@ from deploy.history import (
     wait_until_settled,
 )
 from shared.contracts.envelope import Event
-from shared.messaging.kafka import KafkaUnavailable, cluster_id, ensure_streams
+from shared.messaging.kafka import cluster_id, ensure_streams
 from shared.messaging.producer import Producer
 from shared.settings import Settings
 
@@ -86,7 +86,7 @@ def _import(name: str, files: list[Path], read: Read, wait: bool, data: Path, **
         run(_load(name, files, read, settings, data, about))
         if wait:
             run(_settle(settings))
-    except (HistoryError, NotSettled, KafkaUnavailable) as error:
+    except (HistoryError, NotSettled) as error:
         fail(str(error))
 
 

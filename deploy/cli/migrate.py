@@ -6,7 +6,7 @@ import typer
 
 from deploy import services
 from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, needed, run, settings_of
-from shared.messaging.kafka import KafkaUnavailable, ensure_streams
+from shared.messaging.kafka import ensure_streams
 from shared.postgres import MigrationsError
 from shared.postgres import migrate as migrate_schema
 from shared.settings import Settings
@@ -27,7 +27,7 @@ def migrate(
         needed(settings, data, "postgres")
     try:
         run(_migrate(settings, [service] if service else list(services.NAMES)))
-    except (MigrationsError, KafkaUnavailable) as error:
+    except MigrationsError as error:
         fail(str(error))
 
 

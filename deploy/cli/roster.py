@@ -48,7 +48,7 @@ def roster(
             timeout=120,
         )
         body: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         fail(f"{settings.url} does not answer: {error}")
     if answer.status_code != 200:
         for one in body.get("errors", []):

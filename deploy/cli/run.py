@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, commands, fail, needed, settings_of
+from deploy.cli.context import DEFAULT_DATA, OUTSIDE, Data, commands, fail, in_words, needed, settings_of
 from shared.observability import configure_logging, configure_traces, shutdown_traces
 from shared.settings import Settings
 from shared.web import PortTaken, StartFailed, create_process, run, serve
@@ -27,7 +27,7 @@ def run_service(
     only: Annotated[
         Part | None, typer.Option(help="http: no consumers, relay and timers; worker: those alone.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 finds a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 finds a free one.")] = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Run one service: HTTP, consumers, relay and timers. Any number of replicas may run.
@@ -44,6 +44,8 @@ def run_service(
         needed(settings, data, "secret")
     try:
         run(_run(service, settings, only, settings.port if port is None else port))
+    except OUTSIDE as error:
+        fail(in_words(error))
     except (PortTaken, StartFailed, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from deploy import services
-from deploy.cli.context import DEFAULT_DATA, Data, commands, console, fail, read_settings
+from deploy.cli.context import DEFAULT_DATA, OUTSIDE, Data, commands, console, fail, in_words, read_settings
 from deploy.demo import Demo, DemoFailed
 from deploy.infrastructure import InfrastructureError, Instance, infrastructure
-from shared.messaging.kafka import KafkaUnavailable, ensure_streams
+from shared.messaging.kafka import ensure_streams
 from shared.observability import configure_logging, configure_traces, shutdown_traces
 from shared.postgres import MigrationsError, migrate
 from shared.settings import Settings
@@ -24,7 +24,7 @@ app = commands()
 
 @app.command("up")
 def up(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 finds a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 finds a free one.")] = None,
     data: Data = DEFAULT_DATA,
     demo: Annotated[
         bool, typer.Option("--demo", help="Invent a forum with two years of history, and let it live.")
@@ -42,15 +42,9 @@ def up(
     try:
         with Instance.open(data) as instance:
             run(_up(settings, instance, settings.port if port is None else port, demo_seed if demo else None))
-    except (
-        InfrastructureError,
-        MigrationsError,
-        DemoFailed,
-        KafkaUnavailable,
-        PortTaken,
-        StartFailed,
-        ValueError,
-    ) as error:
+    except OUTSIDE as error:
+        fail(in_words(error))
+    except (InfrastructureError, MigrationsError, DemoFailed, PortTaken, StartFailed, ValueError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         pass

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.conn import collect_hosts
+from aiokafka.errors import KafkaConfigurationError, TopicAlreadyExistsError, for_code
 from faststream.kafka import KafkaBroker
 
 from shared.contracts.catalogue import STREAMS, Stream
@@ -22,10 +23,22 @@ class KafkaUnavailable(Exception):
     """Kafka did not take a record in time. What was sent may be there or not: send it again with the same id."""
 
 
+def hosts_of(bootstrap: str) -> list[str]:
+    """The servers that STARS_KAFKA names. Raises KafkaConfigurationError where it is not host:port[,host:port]."""
+    hosts = [host.strip() for host in bootstrap.split(",")]
+    try:
+        ports = [port for _, port, _ in collect_hosts(hosts)]
+    except ValueError:
+        ports = [0]
+    if not all(0 < port < 65_536 for port in ports):
+        raise KafkaConfigurationError(f"{bootstrap} is not host:port[,host:port]")
+    return hosts
+
+
 def create_broker(bootstrap: str, client: str) -> KafkaBroker:
     """A FastStream broker for subscriptions; `Producer` sends."""
     return KafkaBroker(
-        [host.strip() for host in bootstrap.split(",")],
+        hosts_of(bootstrap),
         client_id=client,
         consumer_only=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -42,7 +55,7 @@ async def ensure_streams(
     bootstrap: str, partitions: int, replication: int, streams: Iterable[Stream] = STREAMS
 ) -> list[str]:
     """Create the Kafka topics that are missing, and return their names. Safe to run by several at once."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=hosts_of(bootstrap), request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
     try:
         there = set(await admin.list_topics())
@@ -63,7 +76,7 @@ async def ensure_streams(
 
 async def cluster_id(bootstrap: str) -> str:
     """Kafka's own id of the cluster: offsets mean something only within it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=hosts_of(bootstrap), request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
     try:
         described = await admin.describe_cluster()

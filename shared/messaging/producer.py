@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
 from shared.contracts.envelope import CONTENT_TYPE
-from shared.messaging.kafka import REQUEST_TIMEOUT_MS, KafkaUnavailable
+from shared.messaging.kafka import REQUEST_TIMEOUT_MS, KafkaUnavailable, hosts_of
 
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 BATCH_BYTES = 262_144
@@ -31,7 +31,7 @@ class Producer:
 
     def __init__(self, bootstrap: str, client: str) -> None:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=[host.strip() for host in bootstrap.split(",")],
+            bootstrap_servers=hosts_of(bootstrap),
             client_id=client,
             acks="all",
             enable_idempotence=False,

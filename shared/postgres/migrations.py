@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from shared.postgres.pool import MINIMUM_VERSION, role_of
+from shared.postgres.pool import MINIMUM_VERSION, open_connection, role_of
 
 _LOCK = 4_829_117
 
@@ -42,7 +42,7 @@ async def migrate(dsn: str, service: str, sets: Sequence[Migrations]) -> list[st
     Safe to run by several at once: the second waits for the first. Creates the schema and, where the login
     may create roles, the role that owns it.
     """
-    connection = await asyncpg.connect(
+    connection = await open_connection(
         dsn, timeout=10, server_settings={"application_name": f"stars migrate {service}"}
     )
     try:

@@ -12,6 +12,28 @@ Connection: TypeAlias = asyncpg.Connection
 MINIMUM_VERSION = 18
 
 
+class PostgresUnavailable(OSError):
+    """Nobody answers where PostgreSQL should be."""
+
+
+async def open_connection(dsn: str, **options: Any) -> Connection:
+    """``asyncpg.connect``, whose errors are PostgreSQL's and name no password.
+
+    Raises PostgresUnavailable, ClientConfigurationError for a DSN that is none, or what the server says.
+    """
+    try:
+        return await asyncpg.connect(dsn, **options)
+    except OSError as error:
+        raise PostgresUnavailable(str(error) or "no answer in time") from error
+    except asyncpg.ClientConfigurationError:
+        raise
+    except (ValueError, OverflowError):
+        # Their text quotes what was taken for a port, which may be a piece of the password.
+        raise asyncpg.ClientConfigurationError(
+            "it is not postgresql://user:password@host:port/database; in a password, / is written %2F, and @ %40"
+        ) from None
+
+
 def role_of(service: str) -> str:
     """The PostgreSQL role that owns a service's schema and nothing else."""
     return f"stars_{service}"
@@ -54,6 +76,7 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
 
     return asyncpg.create_pool(
         dsn,
+        connect=open_connection,
         min_size=0,
         max_size=size,
         server_settings=_server_settings(service),
@@ -65,7 +88,7 @@ def create_pool(dsn: str, service: str, size: int) -> Pool:
 
 async def connect(dsn: str, service: str) -> Connection:
     """One connection outside the pool, for what is held long: an advisory lock, a listener."""
-    connection: Connection = await asyncpg.connect(dsn, server_settings=_server_settings(service), timeout=10)
+    connection = await open_connection(dsn, server_settings=_server_settings(service), timeout=10)
     set_array_codecs(connection)
     await _become(connection, service)
     return connection

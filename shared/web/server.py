@@ -27,7 +27,7 @@ class PortTaken(RuntimeError):
 
 
 class StartFailed(RuntimeError):
-    """A service could not start; the log says which and why."""
+    """It cannot be served; the message says why, or that the log does."""
 
 
 class _Server(uvicorn.Server):
@@ -70,11 +70,14 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that is bound and does not listen yet. Port 0 takes a free one. Raises PortTaken, OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
+    """A socket that is bound and does not listen yet. Port 0 takes a free one. Raises PortTaken, StartFailed."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _unusable(host, port, error) from None
     try:
         # So that a restart need not wait for the connections of before to be forgotten (TIME_WAIT).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,12 +86,16 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise _taken(host, port) from None
-        raise
+        raise _unusable(host, port, error) from None
     return sock
 
 
 def _taken(host: str, port: int) -> PortTaken:
     return PortTaken(f"port {port} on {host} is taken by another program; choose another one, or 0 for any free one")
+
+
+def _unusable(host: str, port: int, error: OSError) -> StartFailed:
+    return StartFailed(f"cannot listen on {host}, port {port}: {error.strerror}; look at STARS_HOST and STARS_PORT")
 
 
 def _url(host: str, port: int) -> str:

@@ -1,6 +1,8 @@
 """What ``stars`` says to whoever typed a command, where nothing runs."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from typer.testing import CliRunner, Result
 from deploy.cli import history
 from deploy.cli.context import console, fail
 from deploy.cli.main import app
+from tests.infrastructure import ROOT
+
+NOBODY = "127.0.0.1:1"
+NO_POSTGRES = f"postgresql://me:hidden@{NOBODY}/stars"
+SECRET = "0123456789" * 4
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +69,96 @@ def test_the_bar_of_an_import_names_any_file(
     with history._bar() as bar:
         bar.add_task("reading [/x][red].jsonl", total=1, sent="")
     assert "reading [/x][red].jsonl" in capsys.readouterr().err
+
+
+# --- what is away or wrong is said in a sentence ---------------------------------------------------------------------
+
+
+def stars_alone(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, for commands that set up logging."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("STARS_") or name == "STARS_DATA"}
+    return subprocess.run(
+        [sys.executable, "-c", "from deploy.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env=plain | {f"STARS_{name}": value for name, value in settings.items()},
+    )
+
+
+@pytest.mark.parametrize("command", ["migrate", "rules list", "dead-letters list topics"])
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        NO_POSTGRES,
+        "me:hidden@h/stars",
+        "postgresql://me:hidden@h:port/stars",
+        "postgresql://me:hidden@127.0.0.1:99999/stars",
+        "postgresql://me:hid/den@h/stars",
+        "postgresql://me:hid?den@h/stars",
+        "postgresql://me:hidden@[::1/stars",
+    ],
+)
+def test_postgresql_that_is_away_or_has_no_right_address_is_named_without_its_password(command: str, dsn: str) -> None:
+    told = said(stars(*command.split(), POSTGRES=dsn))
+    assert "PostgreSQL" in told
+    assert "STARS_POSTGRES" in told
+    assert "hid" not in told
+    assert "den" not in told
+
+
+@pytest.mark.parametrize("servers", [NOBODY, "127.0.0.1:x", "127.0.0.1:99999", "[::1:9092", f"{NOBODY},h:"])
+def test_kafka_that_is_away_or_has_no_right_address_is_named(servers: str, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.touch()
+    told = said(stars("import", "jsonl", str(file), KAFKA=servers))
+    assert "Kafka cannot be used" in told
+    assert "STARS_KAFKA" in told
+
+
+def test_no_dead_letter_is_replayed_to_an_address_of_kafka_that_is_none() -> None:
+    told = said(stars("dead-letters", "replay", "topics", "--all", KAFKA="127.0.0.1:x", POSTGRES=NO_POSTGRES))
+    assert "STARS_KAFKA" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "expected"),
+    [
+        (["up"], {"KAFKA": NOBODY, "POSTGRES": NO_POSTGRES}, "STARS_POSTGRES"),
+        (["run", "topics"], {"KAFKA": "127.0.0.1:x", "POSTGRES": NO_POSTGRES}, "STARS_KAFKA"),
+        (["run", "topics"], {"KAFKA": NOBODY, "POSTGRES": NO_POSTGRES, "HOST": "192.0.2.9"}, "STARS_HOST"),
+        (["run", "topics"], {"KAFKA": NOBODY, "POSTGRES": NO_POSTGRES, "HOST": "host.invalid"}, "STARS_HOST"),
+    ],
+)
+def test_a_start_that_cannot_be_ends_with_a_sentence(
+    arguments: list[str], settings: dict[str, str], expected: str
+) -> None:
+    done = stars_alone(*arguments, "--port", "0", SECRET=SECRET, **settings)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("stars: ")
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    done = stars_alone("run", "topics", "--port", "99999", KAFKA=NOBODY, POSTGRES=NO_POSTGRES, SECRET=SECRET)
+    assert done.returncode == 2
+    assert "65535" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kafka", "dsn", "url"),
+    [
+        (NOBODY, NO_POSTGRES, f"http://{NOBODY}"),
+        ("127.0.0.1:x", "foo", "http://["),
+        (NOBODY, "postgresql://me:hidden@h:port/stars", "http://a b:c"),
+    ],
+)
+def test_the_doctor_says_all_that_is_away_or_misconfigured(kafka: str, dsn: str, url: str) -> None:
+    told = said(stars("doctor", KAFKA=kafka, POSTGRES=dsn, URL=url)).splitlines()
+    wrong = [line for line in told if line.startswith("WRONG ")]
+    for name in ("Kafka", "topics", "notifier", "leaderboard", "applications", url):
+        assert [line for line in wrong if line.startswith(f"WRONG {name}")], name
+    assert not [line for line in told if "hidden" in line]

@@ -591,6 +591,13 @@ async def test_a_taken_port_is_said_so_plainly() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("host", ["192.0.2.9", "host.invalid"])
+async def test_an_address_on_which_nobody_can_listen_is_said_so_plainly(host: str) -> None:
+    with pytest.raises(StartFailed, match=f"cannot listen on {host}, port 0: .*STARS_HOST"):
+        await serve(make_process(), host, 0)
+
+
+@pytest.mark.asyncio
 async def test_a_service_that_cannot_start_is_an_error_and_not_the_end_of_the_program() -> None:
     service = Service("a", make_service("a"), _recording("a", [], "open"), no_problems)
     with pytest.raises(StartFailed):
