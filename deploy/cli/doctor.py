@@ -56,6 +56,8 @@ def _configuration(settings: Settings) -> Iterator[tuple[bool, str]]:
         yield False, "neither STARS_SECRET nor STARS_JWKS is set: no token can be verified"
     if settings.secret and len(settings.secret.get_secret_value().encode()) < 32:
         yield False, "STARS_SECRET is shorter than 32 bytes"
+    if settings.jwks and not settings.audience:
+        yield False, "STARS_JWKS is set, but STARS_AUDIENCE is not: the issuer's tokens for other programs hold here"
     if not settings.erasure_key:
         yield False, "STARS_ERASURE_KEY is not set: stand-ins of erased members would change with the signing secret"
     if settings.discourse_secret and not settings.discourse_mapping:

@@ -162,3 +162,10 @@ def test_the_doctor_says_all_that_is_away_or_misconfigured(kafka: str, dsn: str,
     for name in ("Kafka", "topics", "notifier", "leaderboard", "applications", url):
         assert [line for line in wrong if line.startswith(f"WRONG {name}")], name
     assert not [line for line in told if "hidden" in line]
+
+
+def test_the_doctor_warns_where_tokens_for_other_programs_hold() -> None:
+    keys = "https://issuer.example/keys"
+    assert "STARS_AUDIENCE" in said(stars("doctor", JWKS=keys))
+    assert "STARS_AUDIENCE" not in said(stars("doctor", JWKS=keys, AUDIENCE="constellation"))
+    assert "STARS_AUDIENCE" not in said(stars("doctor", SECRET=SECRET))
