@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import re
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +19,12 @@ from shared.messaging.kafka import ensure_streams
 from shared.observability import configure_logging, configure_traces, shutdown_traces
 from shared.postgres import MigrationsError, migrate
 from shared.settings import Settings
-from shared.web import PortTaken, StartFailed, create_process, run, serve
+from shared.web import PortTaken, Service, StartFailed, create_process, run, serve
 
 app = commands()
+
+QUIET_SECONDS = 5.0
+"""How long a start may take before it says what it waits for."""
 
 
 @app.command("up")
@@ -80,8 +85,7 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
 
         async def announce(url: str) -> None:
             settings.listens_at(url)
-            while any([await service.problems() for service in built]):
-                await asyncio.sleep(0.1)
+            await _ready(built)
             if demo:
                 await demo.fill(url)
             instance.ready(settings.url or url, found.kafka, found.postgres)
@@ -91,6 +95,18 @@ async def _up(settings: Settings, instance: Instance, port: int, demo_seed: int 
 
         await _serve_and(announce, create_process(built, settings, embedded=embedded), settings.host, port)
     shutdown_traces()
+
+
+async def _ready(built: Sequence[Service]) -> None:
+    """Wait until every service is; after some seconds say what is waited for, and again when it is something else."""
+    begun, said = time.monotonic(), ""
+    while problems := [f"{service.name}: {line}" for service in built for line in await service.problems()]:
+        # Some of them count seconds or attempts: that alone is no news.
+        kind = re.sub(r"\d+", "", "; ".join(problems))
+        if kind != said and time.monotonic() - begun > QUIET_SECONDS:
+            _say(f"waiting: {'; '.join(problems)}")
+            said = kind
+        await asyncio.sleep(0.1)
 
 
 async def _serve_and(work: Callable[[str], Coroutine[Any, Any, None]], app: ASGIApp, host: str, port: int) -> None:

@@ -1,5 +1,6 @@
 """What ``stars`` says to whoever typed a command, where nothing runs."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from deploy.cli import history
+from deploy.cli import history, up
 from deploy.cli.context import console, fail
 from deploy.cli.main import app
+from shared.web import Service
 from tests.infrastructure import ROOT
 
 NOBODY = "127.0.0.1:1"
@@ -169,3 +171,32 @@ def test_the_doctor_warns_where_tokens_for_other_programs_hold() -> None:
     assert "STARS_AUDIENCE" in said(stars("doctor", JWKS=keys))
     assert "STARS_AUDIENCE" not in said(stars("doctor", JWKS=keys, AUDIENCE="constellation"))
     assert "STARS_AUDIENCE" not in said(stars("doctor", SECRET=SECRET))
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+def _waiting(monkeypatch: pytest.MonkeyPatch, quiet: float, *found: list[str]) -> list[str]:
+    """What is said while a service has these problems, one after the other, and then none."""
+    told: list[str] = []
+    looks = iter(found)
+
+    async def problems() -> list[str]:
+        return next(looks, [])
+
+    monkeypatch.setattr(up, "QUIET_SECONDS", quiet)
+    monkeypatch.setattr(up, "_say", told.append)
+    asyncio.run(up._ready([Service("topics", None, None, problems)]))  # type: ignore[arg-type]
+    return told
+
+
+def test_a_start_says_what_it_waits_for_and_again_when_that_is_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = [["not in the consumer group for 9 s"], ["not in the consumer group for 10 s"]]
+    assert _waiting(monkeypatch, 0, ["not connected to Kafka yet"], *outside) == [
+        "waiting: topics: not connected to Kafka yet",
+        "waiting: topics: not in the consumer group for 9 s",
+    ]
+
+
+def test_a_start_that_is_soon_ready_says_nothing_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _waiting(monkeypatch, 60, ["not connected to Kafka yet"]) == []
