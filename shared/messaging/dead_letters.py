@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from shared.messaging.kafka import REQUEST_TIMEOUT_MS
+from shared.messaging.kafka import REQUEST_TIMEOUT_MS, hosts_of
 from shared.messaging.outbox import SQL
 
 AT_ONCE = 200
@@ -42,7 +42,10 @@ class DeadLetters:
         harm. Letters that were emptied by an erasure have nothing to send, and stay.
         """
         producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS, enable_idempotence=False
+            bootstrap_servers=hosts_of(bootstrap),
+            acks="all",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            enable_idempotence=False,
         )
         ids, sent = sorted(ids), 0
         try:
