@@ -667,7 +667,7 @@ async def test_a_replay_without_kafka_leaves_no_producer_behind(world: World, mo
 @pytest.mark.parametrize(
     ("away", "expected"),
     [
-        ("postgres", ["PostgreSQL does not answer (ConnectionRefusedError)"]),
+        ("postgres", ["PostgreSQL does not answer (PostgresUnavailable)"]),
         ("kafka", ["Kafka does not answer (KafkaConnectionError)", "fail died (RuntimeError)"]),
     ],
 )
