@@ -241,6 +241,7 @@ async def test_the_quiz_is_taken_with_a_thumb_on_a_bad_line_and_time_is_up_whate
         saved = programme.call("GET", f"/applications/{id}/quiz", programme.as_(member))["answers"]
         assert saved == {"1": 2}
         await page.get_by_role("link", name="Next").click()
+        await expect(page.get_by_text("Question 2 of 3")).to_be_visible()
         await page.locator(".option").nth(0).click()
         await expect(page.locator("[data-saved]")).to_have_text("Saved")
         # A reload and a second tab find all of it, and the same clock.
