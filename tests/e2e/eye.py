@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, expect
 
-from tests.e2e.site import Site
+from tests.e2e.site import PATIENCE, Site
+
+# Other lanes of tests have the processors, too.
+expect.set_options(timeout=PATIENCE * 1000)
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text(encoding="utf-8")
 CHROMIUM = next(

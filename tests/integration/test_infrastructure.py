@@ -94,10 +94,10 @@ async def produce(servers: str, word: str) -> None:
 
 async def messages(servers: str, count: int) -> list[str]:
     async with AIOKafkaConsumer(TOPIC, bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
-        return [(await asyncio.wait_for(consumer.getone(), 10)).value.decode() for _ in range(count)]
+        return [(await asyncio.wait_for(consumer.getone(), 30)).value.decode() for _ in range(count)]
 
 
-def gone(pid: int, seconds: float = 10) -> bool:
+def gone(pid: int, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -147,7 +147,7 @@ async def test_kafkas_own_tools_run_and_its_settings_hold(
     await producer.communicate(b"from the console\n")
     assert producer.returncode == 0
     async with AIOKafkaConsumer(TOPIC, bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
-        record = await asyncio.wait_for(consumer.getone(), 10)
+        record = await asyncio.wait_for(consumer.getone(), 30)
     assert record.value == b"from the console"
     assert record.timestamp_type == 1  # LogAppendTime
 

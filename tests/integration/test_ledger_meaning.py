@@ -211,7 +211,7 @@ async def boards_held(engine: LedgerEngine) -> AsyncIterator[Callable[[int], Awa
     async with engine.pool.acquire() as holder:
 
         async def waiting(most: int) -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while most != await holder.fetchval(
                     "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
                     " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
@@ -274,7 +274,7 @@ async def test_who_hides_while_they_are_merged_is_hidden_as_whom_they_become(
 
 
 async def test_a_batch_of_members_who_cannot_be_hidden_does_not_wait_for_the_boards(leaderboard_database: str) -> None:
-    async with apart(leaderboard_database, ERASURE_KEY) as engine, boards_held(engine), asyncio.timeout(10):
+    async with apart(leaderboard_database, ERASURE_KEY) as engine, boards_held(engine), asyncio.timeout(30):
         await engine.apply(two_helpers().events)
 
 
@@ -298,7 +298,7 @@ async def test_no_door_meets_the_clearing_of_an_old_writing(leaderboard_database
             # The last of it takes away the boards themselves.
             while await engine.connection.fetchval(REWRITING_SQL.clear_old, 20_000):
                 pass
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await doors[door]()
         await engine.rewrite()
         standings = await engine.standings()

@@ -94,7 +94,7 @@ class World:
     async def effects(self) -> list[str]:
         return [row["topic_id"] for row in await self.query("SELECT topic_id FROM effect ORDER BY n")]
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 45) -> None:
         end = asyncio.get_running_loop().time() + seconds
         while not await condition():
             assert asyncio.get_running_loop().time() < end, f"not within {seconds} s: {self.messaging.problems()}"

@@ -612,7 +612,7 @@ async def test_serve_tells_when_it_listens_and_cancellation_ends_streams_and_clo
     server = asyncio.create_task(
         serve(create_process([service], Settings()), "127.0.0.1", 0, ready=listening.set_result)
     )
-    url = await asyncio.wait_for(listening, 5)
+    url = await asyncio.wait_for(listening, 30)
     assert events == ["+topics/topics"]
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
         assert (await http.get("/livez")).text == "ok\n"
