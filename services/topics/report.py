@@ -29,7 +29,7 @@ from shared.postgres import Pool, Queries
 SQL = Queries(Path(__file__).parent / "sql" / "report.sql")
 
 Every = Literal["day", "week", "month", "year"]
-Chosen = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+TopicColumns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """created, response and target of some topics."""
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Columns:
         self._arrays["space"][places] = [self._number(row[4]) for row in rows]
         self._arrays["language"][places] = [self._number(row[5]) for row in rows]
 
-    def chosen(self, scope: Scope, as_of: int) -> Chosen:
+    def chosen(self, scope: Scope, as_of: int) -> TopicColumns:
         """created, response and target of the topics of a scope that exist at ``as_of``."""
         return self._masked(self._mask(scope, as_of))
 
@@ -89,7 +89,7 @@ class Columns:
             mask &= self._arrays["language"][: self._size] == self._numbers.get(scope.language, -1)
         return mask
 
-    def largest_spaces(self, scope: Scope, as_of: int, most: int) -> list[tuple[str, Chosen]]:
+    def largest_spaces(self, scope: Scope, as_of: int, most: int) -> list[tuple[str, TopicColumns]]:
         """As ``chosen``, of each of the spaces with the most topics, largest first: copies, which stay as they are."""
         mask = self._mask(scope, as_of)
         space = self._arrays["space"][: self._size][mask]
@@ -120,7 +120,7 @@ class Columns:
             return 0, None
         return int(np.count_nonzero(at >= instant)), EPOCH + timedelta(microseconds=int(at.max()))
 
-    def governed(self, scope: str, own: set[str], period: Scope, as_of: int) -> Chosen:
+    def governed(self, scope: str, own: set[str], period: Scope, as_of: int) -> TopicColumns:
         """As ``chosen``, for the topics that a policy of ``scope`` governs where ``own`` have policies as well."""
         kind, _, name = scope.partition(":")
         space, language = self._arrays["space"][: self._size], self._arrays["language"][: self._size]
@@ -146,7 +146,7 @@ class Columns:
             mask &= created < microseconds(scope.until)
         return mask
 
-    def _masked(self, mask: NDArray[np.bool_]) -> Chosen:
+    def _masked(self, mask: NDArray[np.bool_]) -> TopicColumns:
         created, response, target = (self._arrays[name][: self._size] for name in ("created", "response", "target"))
         if mask.all():
             return created, response, target
