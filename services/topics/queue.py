@@ -125,7 +125,7 @@ async def read_queue(
     """A page of the queue, soonest due first; or the latest due first, for what is over anyway."""
     after, order = ("<", "DESC") if latest_first else (">", "ASC")
     query = SQL.page.replace("{state}", _WHERE[chosen.state]).replace("{after}", after).replace("{order}", order)
-    query = query.replace("{claimed}", SQL.nobody if chosen.claimed_by is None else SQL.claimed)
+    query = query.replace("{claimed}", SQL.anybody if chosen.claimed_by is None else SQL.claimed)
     narrowed = (chosen.space, chosen.language, chosen.tag, chosen.claimed_by, chosen.unclaimed)
     rows = await pool.fetch(query, *narrowed, *_after(cursor), limit + 1)
     return _page(rows, limit, "due_at")

@@ -226,7 +226,7 @@ class Report:
             await self._follow()
             found = await asyncio.to_thread(self._columns.largest_spaces, scope, microseconds(as_of), most)
         return await asyncio.to_thread(
-            lambda: [(name, _answer(*chosen, replace(scope, space=name), as_of, every)) for name, chosen in found]
+            lambda: [(name, _answer(chosen, replace(scope, space=name), as_of, every)) for name, chosen in found]
         )
 
     async def languages(self) -> list[str]:
@@ -254,7 +254,7 @@ class Report:
         return Preview(figures(created, response, stood, instant), figures(created, response, other, instant))
 
     def _compute(self, scope: Scope, as_of: datetime, every: Every | None) -> dict[str, Any]:
-        return _answer(*self._columns.chosen(scope, microseconds(as_of)), scope, as_of, every)
+        return _answer(self._columns.chosen(scope, microseconds(as_of)), scope, as_of, every)
 
 
 async def _chunks(connection: Any, query: str, *arguments: Any) -> Any:
@@ -263,28 +263,15 @@ async def _chunks(connection: Any, query: str, *arguments: Any) -> Any:
         yield rows
 
 
-def _answer(
-    created: NDArray[np.int64],
-    response: NDArray[np.int64],
-    target: NDArray[np.int64],
-    scope: Scope,
-    as_of: datetime,
-    every: Every | None,
-) -> dict[str, Any]:
-    answer = figures(created, response, target, microseconds(as_of)).as_dict()
-    answer["series"] = [] if every is None else list(_series(created, response, target, scope, as_of, every))
+def _answer(columns: TopicColumns, scope: Scope, as_of: datetime, every: Every | None) -> dict[str, Any]:
+    answer = figures(*columns, microseconds(as_of)).as_dict()
+    answer["series"] = [] if every is None else list(_series(columns, scope, as_of, every))
     return answer
 
 
-def _series(
-    created: NDArray[np.int64],
-    response: NDArray[np.int64],
-    target: NDArray[np.int64],
-    scope: Scope,
-    as_of: datetime,
-    every: Every,
-) -> Iterator[dict[str, Any]]:
+def _series(columns: TopicColumns, scope: Scope, as_of: datetime, every: Every) -> Iterator[dict[str, Any]]:
     """One entry for every bucket that touches the range, empty ones included, none that starts after ``as_of``."""
+    created, response, target = columns
     bounds = _range(created, scope)
     if bounds is None:
         return

@@ -85,7 +85,7 @@ WHERE {state}
 ORDER BY s.due_at {order}, s.topic_id {order}
 LIMIT $8;
 
--- name: nobody
+-- name: anybody
 $4::text IS NULL
 
 -- name: claimed
