@@ -1,7 +1,9 @@
 """What tests share: real PostgreSQL and Kafka, found or started once a run."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,6 +18,16 @@ from shared.postgres import Pool, create_pool, migrate
 from shared.postgres.pool import connect
 from tests.infrastructure import Running, start_for_tests
 from tests.notifier import World
+
+
+@pytest.fixture
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting is, but for a data folder on which nothing runs, and as many partitions as other tests count with."""
+    for name in os.environ:
+        if name.startswith("STARS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("STARS_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("STARS_PARTITIONS", "3")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,15 +14,7 @@ from typer.testing import CliRunner, Result
 from deploy.cli.main import app
 from tests.infrastructure import Running
 
-
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting is, but for a data folder on which nothing runs, and as many partitions as other tests count with."""
-    for name in os.environ:
-        if name.startswith("STARS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("STARS_DATA", str(tmp_path / "nothing"))
-    monkeypatch.setenv("STARS_PARTITIONS", "3")
+pytestmark = pytest.mark.usefixtures("nothing_is_set")
 
 
 @pytest.fixture

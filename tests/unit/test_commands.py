@@ -22,13 +22,7 @@ NO_POSTGRES = f"postgresql://me:hidden@{NOBODY}/stars"
 SECRET = "0123456789" * 4
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting is, but for a data folder on which nothing runs."""
-    for name in os.environ:
-        if name.startswith("STARS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("STARS_DATA", str(tmp_path / "nothing"))
+pytestmark = pytest.mark.usefixtures("nothing_is_set")
 
 
 def stars(*arguments: str, **settings: str) -> Result:
