@@ -53,7 +53,7 @@ def build(settings: Settings, version: str, *, http: bool = True, worker: bool =
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        consumer = LeaderboardConsumer(facts, projector.wake.set)
+        consumer = LeaderboardConsumer(facts, projector.written)
         async with runtime.running(
             STREAMS,
             consumer.apply if worker else None,

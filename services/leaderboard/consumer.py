@@ -1,6 +1,7 @@
 """What the leaderboard service makes of a batch: fold it into the facts, derive the entries of what was touched."""
 
 from collections.abc import Callable
+from functools import partial
 
 from services.leaderboard.derive import rederive
 from services.leaderboard.projector import SQL
@@ -16,7 +17,7 @@ _ERASED = MemberErased.type_name()
 class LeaderboardConsumer:
     """Applies batches of forum, first-response, member and application events."""
 
-    def __init__(self, facts: Facts, written: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, facts: Facts, written: Callable[[bool], None] = lambda more: None) -> None:
         self._facts, self._written = facts, written
 
     async def apply(self, batch: Batch) -> None:
@@ -40,4 +41,4 @@ class LeaderboardConsumer:
             boards = [row["board"] for row in await connection.fetch(SQL.relist, list(touched.members))]
             if boards:
                 await connection.execute(SQL.log_changes, boards, [None] * len(boards))
-        batch.transaction.after_commit(self._written)
+        batch.transaction.after_commit(partial(self._written, batch.more))

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,6 @@ POLL_SECONDS = 0.1
 FLOOD, REST, LONGEST_REST = 250, 2.0, 0.8
 """After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
 member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
-
-EBB_SECONDS = 0.1
-"""Where this process has written nothing for so long, the flood is over."""
 
 FORGET_SECONDS = 60.0
 MOST_NAMED = 200
@@ -84,6 +82,17 @@ class Projector:
         self._dsn, self._service, self._outbox = dsn, service, outbox
         self.wake = asyncio.Event()
         """Set when this process has written entries: the projector need not wait for its next look."""
+        self._ebb = asyncio.Event()
+        """Set while nothing more is known to come from this process."""
+        self._ebb.set()
+
+    def written(self, more: bool) -> None:
+        """Entries were written, and ``more`` are known to follow."""
+        if more:
+            self._ebb.clear()
+        else:
+            self._ebb.set()
+        self.wake.set()
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -107,17 +116,8 @@ class Projector:
                 forgotten = now
             if folded < BATCH:
                 if folded >= FLOOD:
-                    await self._rest(min(REST * (now - started), LONGEST_REST))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
-
-    async def _rest(self, seconds: float) -> None:
-        """Rest while the flood goes on."""
-        end = time.monotonic() + seconds
-        with contextlib.suppress(TimeoutError):
-            while time.monotonic() < end:
-                self.wake.clear()
-                await asyncio.wait_for(self.wake.wait(), EBB_SECONDS)
+                    await _wait(self._ebb, min(REST * (now - started), LONGEST_REST))
+                await _wait(self.wake, POLL_SECONDS)
 
     async def fold(self, connection: Any) -> int:
         """Fold what waits, at most BATCH postings. Returns how many there were."""
@@ -139,47 +139,38 @@ class Projector:
         current = rows[0]["current"]
         boards = _boards_of(rows)
         await connection.execute(SQL.write_boards, [epoch for epoch, _ in boards], [board for _, board in boards])
-        live = {(current, board) for board in _boards_with_news(rows, current)}
+        news = [row for row in rows if row["sign"] > 0 and not row["backfill"] and row["epoch"] == current]
+        live = [board for _, board in _boards_of(news)]
         before = [await self._first_ten(connection, current, live)]
-        if live and (quiet := _history(rows, current)):
+        if live and (quiet := _history(rows, news)):
             # First, so that whom it lifts is there before the news.
             await mend(connection, await connection.fetch(FOLD_NAMED, quiet))
             before.append(await self._first_ten(connection, current, live))
         await mend(connection, await connection.fetch(FOLD_TAKEN, rows[-1]["id"]))
         _publish(transaction, [row for row in rows if row["epoch"] == current])
-        await self._milestones(transaction, current, live, before, rows)
+        await self._milestones(transaction, current, live, before, news)
         await _log_changes(connection, {board: who for (epoch, board), who in boards.items() if epoch == current})
         return len(rows)
 
-    async def _first_ten(self, connection: Any, current: int, live: set[tuple[int, str]]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {board: [] for _, board in live}
-        if live:
-            for row in await connection.fetch(SQL.first_ten, current, list(found)):
+    async def _first_ten(self, connection: Any, current: int, boards: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {board: [] for board in boards}
+        if boards:
+            for row in await connection.fetch(SQL.first_ten, current, boards):
                 found[row["board"]].append(row["member_id"])
         return found
 
     async def _milestones(
-        self,
-        transaction: Transaction,
-        current: int,
-        live: set[tuple[int, str]],
-        before: list[dict[str, list[str]]],
-        rows: list[Any],
+        self, transaction: Transaction, current: int, live: list[str], before: list[dict[str, list[str]]], news: list[Any]
     ) -> None:
         """Who came among a board's first ten by something that is news; each is told once for ever."""
-        reached: dict[tuple[str, str, str], Any] = {}
-        gained: dict[tuple[str, str], Any] = {
-            (row["member_id"], board): row for row in rows if _is_news(row, current) for board in _scopes(row)
-        }
+        risen: list[tuple[str, str, str]] = []
         for board, members in (await self._first_ten(transaction.connection, current, live)).items():
-            for n, member in enumerate(members):
-                cause = gained.get((member, board))
-                if cause is None:
-                    continue
-                if all(member not in then[board] for then in before):
-                    reached[member, board, "entered-top-10"] = cause
-                if n == 0 and all(then[board][:1] != [member] for then in before):
-                    reached[member, board, "first-place"] = cause
+            risen += [(one, board, "entered-top-10") for one in members if all(one not in then[board] for then in before)]
+            risen += [(one, board, "first-place") for one in members[:1] if all(then[board][:1] != [one] for then in before)]
+        if not risen:
+            return
+        last = {(row["member_id"], board): row for row in news for board in _scopes_of(row)}
+        reached = {one: last[one[:2]] for one in risen if one[:2] in last}
         if not reached:
             return
         for row in await transaction.connection.fetch(SQL.write_milestones, *arrays(reached)):
@@ -190,6 +181,11 @@ class Projector:
             )
 
 
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
 async def mend(connection: Any, rows: Iterable[Any]) -> None:
     """Find the latest counted entry again where it went."""
     lost = [(row["board_no"], row["period"], row["member_id"]) for row in rows if row["board_no"] is not None]
@@ -197,39 +193,35 @@ async def mend(connection: Any, rows: Iterable[Any]) -> None:
         await connection.execute(SQL.mend_reached, *arrays(lost))
 
 
-def _scopes(row: Any) -> list[str]:
+@lru_cache(maxsize=1024)
+def _scopes(star: bool, space: str | None, language: str | None) -> tuple[str, ...]:
     """The boards that an entry counts on."""
     found = ["everyone"]
-    if row["star"]:
+    if star:
         found.append("stars")
-    if row["space"] is not None:
-        found.append(f"space:{row['space']}")
-    if row["language"] is not None:
-        found.append(f"language:{row['language']}")
-    return found
+    if space is not None:
+        found.append(f"space:{space}")
+    if language is not None:
+        found.append(f"language:{language}")
+    return tuple(found)
+
+
+def _scopes_of(row: Any) -> tuple[str, ...]:
+    return _scopes(row["star"], row["space"], row["language"])
 
 
 def _boards_of(rows: list[Any]) -> dict[tuple[int, str], set[str]]:
     """Who may have moved on each board of each epoch."""
     found: dict[tuple[int, str], set[str]] = defaultdict(set)
     for row in rows:
-        for board in _scopes(row):
+        for board in _scopes_of(row):
             found[row["epoch"], board].add(row["member_id"])
     return found
 
 
-def _is_news(row: Any, current: int) -> bool:
-    return row["sign"] > 0 and not row["backfill"] and row["epoch"] == current
-
-
-def _boards_with_news(rows: list[Any], current: int) -> set[str]:
-    return {board for row in rows if _is_news(row, current) for board in _scopes(row)}
-
-
-def _history(rows: list[Any], current: int) -> list[int]:
+def _history(rows: list[Any], news: list[Any]) -> list[int]:
     """The postings of entries that were gained and are no news. All of an entry's stay together, in their order."""
-    news = {row["entry_id"] for row in rows if _is_news(row, current)}
-    gained = {row["entry_id"] for row in rows if row["sign"] > 0} - news
+    gained = {row["entry_id"] for row in rows if row["sign"] > 0} - {row["entry_id"] for row in news}
     return [row["id"] for row in rows if row["entry_id"] in gained] if gained else []
 
 

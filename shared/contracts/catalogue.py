@@ -5,6 +5,7 @@ deployment are generated from it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from shared.contracts import applications, forum, leaderboard, members, notifier, topics
@@ -31,7 +32,11 @@ class Stream:
 
     def key_field(self, event_type: str) -> str:
         """The field of ``data`` that keys an event of this type."""
-        return next((key for name, key in self.key_of_type if name == event_type), self.key)
+        return self._key_of_type.get(event_type, self.key)
+
+    @cached_property
+    def _key_of_type(self) -> dict[str, str]:
+        return dict(self.key_of_type)
 
     def config(self) -> dict[str, str]:
         """The Kafka topic's configuration. A day bounds how long compaction may wait to wipe a value."""

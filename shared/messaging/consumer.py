@@ -54,6 +54,9 @@ LANES = 2
 MOST_WAITING = 4_000_000
 """Bytes that wait for their lanes: a run of one lane's partitions must not leave the other idle."""
 
+LEAST_SIZE = 1000
+"""Bytes that a record counts for at least."""
+
 FETCHED_BYTES = 262_144
 """Of a partition at once: small against MOST_WAITING, so that what waits is of many partitions."""
 
@@ -120,6 +123,8 @@ class Batch:
     transaction: Transaction
     records: list[Record]
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    more: bool = False
+    """Whether more is known to wait behind it."""
 
 
 Apply = Callable[[Batch], Awaitable[None]]
@@ -132,6 +137,7 @@ class _Raw:
     at: TopicPartition
     offset: int
     message: Any
+    size: int
     appended_at: datetime
     event: Event | None = None
     error: str | None = None
@@ -153,7 +159,7 @@ class _Lane:
 
     waiting: deque[_Raw] = field(default_factory=deque)
     size: int = 0
-    """Of what waits, in bytes; a record counts as at least a thousand."""
+    """Of what waits, in bytes."""
     rewound: int = 0
     """How often fetching has gone back to what is applied: what was fetched before that must not be applied."""
     work: asyncio.Task[None] | None = None
@@ -162,12 +168,12 @@ class _Lane:
     def put(self, raw: _Raw) -> None:
         """Let a record wait behind the others."""
         self.waiting.append(raw)
-        self.size += _size(raw)
+        self.size += raw.size
 
     def take(self, most: int) -> list[_Raw]:
         """The next ones, in order."""
         taken = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
-        self.size -= sum(map(_size, taken))
+        self.size -= sum([raw.size for raw in taken])
         return taken
 
     def rewind(self) -> None:
@@ -175,10 +181,6 @@ class _Lane:
         self.waiting.clear()
         self.size = 0
         self.rewound += 1
-
-
-def _size(raw: _Raw) -> int:
-    return max(1000, len(raw.message.value or b""))
 
 
 @dataclass
@@ -578,7 +580,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if message.timestamp != timestamp:  # all that Kafka took in together have the same
                     timestamp = message.timestamp
                     appended_at = datetime.fromtimestamp(timestamp / 1000, UTC)
-                found.append(_Raw(at, message.offset, message, appended_at))
+                size = max(LEAST_SIZE, len(message.value or b""))
+                found.append(_Raw(at, message.offset, message, size, appended_at))
         return found
 
     def _span(self, raws: list[_Raw]) -> contextlib.AbstractContextManager[Any]:
@@ -673,7 +676,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
                 transaction = Transaction(connection, self._outbox.source)
                 if records or dead:
-                    await self._apply(Batch(transaction, records, dead))
+                    more = self._more_waits(raws) or any(lane.waiting for lane in self._lanes)
+                    await self._apply(Batch(transaction, records, dead, more))
                 if dead:
                     await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
                 if await transaction.write_outbox():
