@@ -166,6 +166,10 @@ class Facts:
         known = self.members.get(root)
         return known if known else (root,)
 
+    def ids_in(self, *topic_ids: Iterable[str]) -> list[str]:
+        """All ids of the topics that these stand for."""
+        return [id for root in {self.root_of[id] for some in topic_ids for id in some} for id in self.group[root]]
+
     def thread(self, topic_id: str | None) -> Thread | None:
         """The topic that an id stands for, if it is known."""
         return None if topic_id is None else self.threads.get(self.root_of.get(topic_id, topic_id))
@@ -187,13 +191,16 @@ def kudos_place(kudos: Any) -> Place:
 
 
 async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool = True) -> Facts | None:
-    replies = {row["reply_id"] for row in touched.replies}
-    kudos_ids = {row["kudos_id"] for row in touched.kudos}
-    hung_on = {id for row in touched.kudos for id in (row["left_reply_id"], row["reply_id"]) if id is not None}
+    # Rows that this batch wrote are held: nobody changes them before it commits.
+    replies = {row["reply_id"]: row for row in touched.replies}
+    kudos = {row["kudos_id"]: row for row in touched.kudos}
+    hung_on = {id for row in touched.kudos for id in (row["left_reply_id"], row["reply_id"])} - {None, *replies}
     named = {*touched.topic_ids(), *touched.responses}
+    leaning: dict[str, set[str]] = defaultdict(set)
     if replies or hung_on:
-        rows = await connection.fetch(SQL.topics_of, list(replies | hung_on), list(replies))
-        named.update(row["topic_id"] for row in rows)
+        for row in await connection.fetch(SQL.topics_of, list(hung_on), list(replies)):
+            leaning[row["what"]].add(row["topic_id"])
+        named.update(*leaning.values())
     if not named:
         return None
     while True:
@@ -204,22 +211,24 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
             await connection.execute(SQL.lock_topics, ids)
         whole = {root_of[id] for id in touched.topics}
         whole_ids = [id for root in whole for id in group[root]]
-        rows = await connection.fetch(SQL.read_replies, list(replies | hung_on), whole_ids)
+        rows = await connection.fetch(SQL.read_replies, list(hung_on), whole_ids)
         # A reply may have moved on while its topic's lock was waited for.
         moved_on = {row["topic_id"] for row in rows} - root_of.keys() - {None}
         if not moved_on:
             break
         named |= moved_on
-    facts = Facts(group, whole, root_of, {row["reply_id"]: row for row in rows})
+    facts = Facts(group, whole, root_of, {id: row for id, row in replies.items() if row["posted_at"] is not None})
+    facts.replies |= {row["reply_id"]: row for row in rows}
     whole_replies = {row["reply_id"] for row in rows if root_of.get(row["topic_id"]) in whole}
-    facts.touched_replies = replies | whole_replies
+    facts.touched_replies = replies.keys() | whole_replies
     topics = {row["topic_id"]: row for row in await connection.fetch(SQL.read_topics, ids)}
-    await _read_acceptances(connection, facts, touched, ids)
-    for row in await connection.fetch(SQL.read_responses, ids):
-        of = row["of_topic_id"]
-        if of in touched.responses or root_of[of] in whole or row["reply_id"] in facts.touched_replies:
-            facts.responses[of] = row
-    for row in await connection.fetch(SQL.read_kudos, list(kudos_ids), list(facts.touched_replies)):
+    accepted_in = facts.ids_in(whole_ids, leaning["acceptance"], {topic_id for topic_id, _ in touched.acceptances})
+    for row in await connection.fetch(SQL.read_acceptances, accepted_in):
+        facts.acceptances.setdefault(root_of[row["accepted_in"]], []).append(row)
+    for row in await connection.fetch(SQL.read_responses, [*{*whole_ids, *leaning["response"], *touched.responses}]):
+        facts.responses[row["of_topic_id"]] = row
+    facts.kudos = {id: row for id, row in kudos.items() if row["given_at"] is not None and row["reply_id"] is not None}
+    for row in await connection.fetch(SQL.read_kudos, list(facts.touched_replies)):
         facts.kudos[row["kudos_id"]] = row
     await _read_members(connection, facts, topics, touched, epochs)
     for root, members in group.items():
@@ -229,25 +238,13 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
             facts.threads[root] = Thread(own, askers, holds(own["deleted_at"], own["restored_at"]))
     await _read_earliest(connection, facts, touched, epochs)
     facts.candidates.update(entry_id(REPLY, id) for id in facts.touched_replies)
-    facts.candidates.update(entry_id(KUDOS, id) for id in kudos_ids | facts.kudos.keys())
+    facts.candidates.update(entry_id(KUDOS, id) for id in kudos.keys() | facts.kudos.keys())
     facts.candidates.update(entry_id(FIRST_RESPONSE, id) for id in touched.responses | facts.responses.keys())
     facts.candidates.update(entry_id(SOLUTION, root, row["reply_id"]) for root, row in facts.accepted())
     for epoch in epochs if whole_ids else ():
         rows = await connection.fetch(SQL.stored_entries, whole_ids, epoch.number)
         facts.stored_of[epoch.number] = {row["entry_id"] for row in rows}
     return facts
-
-
-async def _read_acceptances(connection: Any, facts: Facts, touched: Touched, ids: list[str]) -> None:
-    """All that was accepted in topics of which something accepted has changed."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    concerned = facts.whole | {facts.root_of[topic_id] for topic_id, _ in touched.acceptances}
-    for row in await connection.fetch(SQL.read_acceptances, ids):
-        root = facts.root_of[row["accepted_in"]]
-        found[root].append(row)
-        if row["reply_id"] in facts.touched_replies:
-            concerned.add(root)
-    facts.acceptances = {root: rows for root, rows in found.items() if root in concerned}
 
 
 async def _groups(connection: Any, named: set[str]) -> dict[str, set[str]]:

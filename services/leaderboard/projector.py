@@ -160,13 +160,19 @@ class Projector:
         return found
 
     async def _milestones(
-        self, transaction: Transaction, current: int, live: list[str], before: list[dict[str, list[str]]], news: list[Any]
+        self,
+        transaction: Transaction,
+        current: int,
+        live: list[str],
+        before: list[dict[str, list[str]]],
+        news: list[Any],
     ) -> None:
         """Who came among a board's first ten by something that is news; each is told once for ever."""
         risen: list[tuple[str, str, str]] = []
-        for board, members in (await self._first_ten(transaction.connection, current, live)).items():
-            risen += [(one, board, "entered-top-10") for one in members if all(one not in then[board] for then in before)]
-            risen += [(one, board, "first-place") for one in members[:1] if all(then[board][:1] != [one] for then in before)]
+        for board, ten in (await self._first_ten(transaction.connection, current, live)).items():
+            once = [then[board] for then in before]
+            risen += [(one, board, "entered-top-10") for one in ten if all(one not in then for then in once)]
+            risen += [(one, board, "first-place") for one in ten[:1] if all(then[:1] != [one] for then in once)]
         if not risen:
             return
         last = {(row["member_id"], board): row for row in news for board in _scopes_of(row)}
@@ -232,20 +238,12 @@ def _said(row: Any) -> tuple[Any, ...]:
 
 def _publish(transaction: Transaction, rows: list[Any]) -> None:
     """Say what became of each entry: what it was before these postings, and what it is after them."""
-    first_lost: dict[str, Any] = {}
-    last_gained: dict[str, Any] = {}
-    seen: set[str] = set()
+    turns: dict[str, tuple[Any, Any]] = {}
     for row in rows:
-        id = row["entry_id"]
-        if row["sign"] < 0:
-            if id not in seen:
-                first_lost[id] = row
-            last_gained.pop(id, None)
-        else:
-            last_gained[id] = row
-        seen.add(id)
-    for id in seen:
-        lost, gained = first_lost.get(id), last_gained.get(id)
+        is_gain = row["sign"] > 0
+        lost, _ = turns.get(row["entry_id"], (None if is_gain else row, None))
+        turns[row["entry_id"]] = lost, row if is_gain else None
+    for lost, gained in turns.values():
         if lost is not None and gained is not None and _said(lost) == _said(gained):
             continue
         for row, event in ((lost, events.PointsRevoked), (gained, events.PointsAwarded)):

@@ -46,10 +46,10 @@ class Touched:
     topics: set[str] = field(default_factory=set)
     """Something of the topic itself, or what its id stands for, changed."""
     replies: list[Any] = field(default_factory=list)
-    """Rows reply_id, left_topic_id, topic_id, left_author_id, author_id, left_posted_at, posted_at."""
+    """Whole rows as they are now, and left_topic_id, left_author_id and left_posted_at as they were."""
     acceptances: set[tuple[str, str]] = field(default_factory=set)
     kudos: list[Any] = field(default_factory=list)
-    """Rows kudos_id, left_reply_id, reply_id, left_giver_id, giver_id."""
+    """Whole rows as they are now, and left_reply_id and left_giver_id as they were. Of one kudos the last holds."""
     responses: set[str] = field(default_factory=set)
     """Topics of which topics.events says another first response."""
     members: set[str] = field(default_factory=set)

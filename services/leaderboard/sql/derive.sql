@@ -11,14 +11,14 @@ FROM epoch;
 SELECT rule_set, version, nullif(from_at, '-infinity') AS from_at, rules, rewriting FROM rule_version ORDER BY version;
 
 -- name: topics_of
--- The topics in which these replies ($2: of which also other things changed than what hangs on them) have entries.
-SELECT r.topic_id FROM unnest($1::text[]) AS g (id)
+-- The topics of replies that kudos hang on ($1), and those in which replies that changed ($2) were accepted or came first.
+SELECT 'reply' AS what, r.topic_id FROM unnest($1::text[]) AS g (id)
 CROSS JOIN LATERAL (SELECT topic_id FROM reply WHERE reply_id = g.id AND topic_id IS NOT NULL OFFSET 0) AS r
 UNION ALL
-SELECT a.topic_id FROM unnest($2::text[]) AS g (id)
+SELECT 'acceptance', a.topic_id FROM unnest($2::text[]) AS g (id)
 CROSS JOIN LATERAL (SELECT topic_id FROM acceptance WHERE reply_id = g.id OFFSET 0) AS a
 UNION ALL
-SELECT f.topic_id FROM unnest($2::text[]) AS g (id)
+SELECT 'response', f.topic_id FROM unnest($2::text[]) AS g (id)
 CROSS JOIN LATERAL (SELECT topic_id FROM first_response WHERE reply_id = g.id OFFSET 0) AS f;
 
 -- name: groups
@@ -79,14 +79,8 @@ CROSS JOIN LATERAL (SELECT * FROM first_response WHERE topic_id = g.id OFFSET 0)
 CROSS JOIN LATERAL (SELECT * FROM reply WHERE reply.reply_id = f.reply_id AND posted_at IS NOT NULL OFFSET 0) AS r;
 
 -- name: read_kudos
--- Those that changed, and all on replies that did.
+-- All on replies that changed.
 SELECT k.* FROM unnest($1::text[]) AS g (id)
-CROSS JOIN LATERAL (
-    SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
-    WHERE kudos_id = g.id AND given_at IS NOT NULL AND reply_id IS NOT NULL OFFSET 0
-) AS k
-UNION ALL
-SELECT k.* FROM unnest($2::text[]) AS g (id)
 CROSS JOIN LATERAL (
     SELECT kudos_id, reply_id, giver_id, given_at, backfill, revoked_at FROM kudos
     WHERE reply_id = g.id AND given_at IS NOT NULL OFFSET 0

@@ -94,7 +94,8 @@ WHERE excluded.topic_stamp > r.topic_stamp
     OR greatest(excluded.deleted_at, r.deleted_at) IS DISTINCT FROM r.deleted_at
     OR greatest(excluded.restored_at, r.restored_at) IS DISTINCT FROM r.restored_at
 RETURNING new.reply_id, old.topic_id AS left_topic_id, new.topic_id, old.author_id AS left_author_id, new.author_id,
-    old.posted_at AS left_posted_at, new.posted_at;
+    old.posted_at AS left_posted_at, new.posted_at, new.author_kind, new.visibility, new.backfill, new.deleted_at,
+    new.restored_at;
 
 -- name: fold_acceptances
 INSERT INTO acceptance AS a (topic_id, reply_id, accepted_stamp, accepted_at, backfill, revoked_at)
@@ -128,7 +129,8 @@ ON CONFLICT (kudos_id) DO UPDATE SET
 WHERE excluded.given_stamp > k.given_stamp
     OR (k.backfill AND NOT excluded.backfill)
     OR greatest(excluded.revoked_at, k.revoked_at) IS DISTINCT FROM k.revoked_at
-RETURNING new.kudos_id, old.reply_id AS left_reply_id, new.reply_id, old.giver_id AS left_giver_id, new.giver_id;
+RETURNING new.kudos_id, old.reply_id AS left_reply_id, new.reply_id, old.giver_id AS left_giver_id, new.giver_id,
+    new.given_at, new.backfill, new.revoked_at;
 
 -- name: fold_responses
 INSERT INTO first_response AS f (topic_id, sequence, reply_id, within_target, backfill)
@@ -203,8 +205,8 @@ CROSS JOIN LATERAL (SELECT topic_id FROM acceptance WHERE acceptance.reply_id = 
 WHERE r.author_id = ANY($1::text[]);
 
 -- name: kudos_naming
-SELECT kudos_id, reply_id AS left_reply_id, reply_id, giver_id AS left_giver_id, giver_id FROM kudos
-WHERE giver_id = ANY($1::text[]) AND reply_id IS NOT NULL;
+SELECT kudos_id, reply_id AS left_reply_id, reply_id, giver_id AS left_giver_id, giver_id, given_at, backfill, revoked_at
+FROM kudos WHERE giver_id = ANY($1::text[]) AND reply_id IS NOT NULL;
 
 -- name: erase_from_topics
 UPDATE topic AS t SET author_id = given.stand_in FROM unnest($1::text[], $2::text[]) AS given (id, stand_in)
