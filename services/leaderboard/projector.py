@@ -7,7 +7,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +174,14 @@ class Projector:
             risen += [(one, board, "first-place") for one in ten[:1] if all(then[:1] != [one] for then in once)]
         if not risen:
             return
-        last = {(row["member_id"], board): row for row in news for board in _scopes_of(row)}
-        reached = {one: last[one[:2]] for one in risen if one[:2] in last}
+        members = {member for member, _, _ in risen}
+        causes = {
+            (row["member_id"], board): row
+            for row in news
+            if row["member_id"] in members
+            for board in _scopes(row["star"], row["space"], row["language"])
+        }
+        reached = {one: causes[one[:2]] for one in risen if one[:2] in causes}
         if not reached:
             return
         for row in await transaction.connection.fetch(SQL.write_milestones, *arrays(reached)):
@@ -199,8 +204,7 @@ async def mend(connection: Any, rows: Iterable[Any]) -> None:
         await connection.execute(SQL.mend_reached, *arrays(lost))
 
 
-@lru_cache(maxsize=1024)
-def _scopes(star: bool, space: str | None, language: str | None) -> tuple[str, ...]:
+def _scopes(star: bool, space: str | None, language: str | None) -> list[str]:
     """The boards that an entry counts on."""
     found = ["everyone"]
     if star:
@@ -209,19 +213,18 @@ def _scopes(star: bool, space: str | None, language: str | None) -> tuple[str, .
         found.append(f"space:{space}")
     if language is not None:
         found.append(f"language:{language}")
-    return tuple(found)
-
-
-def _scopes_of(row: Any) -> tuple[str, ...]:
-    return _scopes(row["star"], row["space"], row["language"])
+    return found
 
 
 def _boards_of(rows: list[Any]) -> dict[tuple[int, str], set[str]]:
     """Who may have moved on each board of each epoch."""
-    found: dict[tuple[int, str], set[str]] = defaultdict(set)
+    alike: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for row in rows:
-        for board in _scopes_of(row):
-            found[row["epoch"], board].add(row["member_id"])
+        alike[row["epoch"], row["star"], row["space"], row["language"]].add(row["member_id"])
+    found: dict[tuple[int, str], set[str]] = defaultdict(set)
+    for (epoch, *counted), members in alike.items():
+        for board in _scopes(*counted):
+            found[epoch, board] |= members
     return found
 
 
