@@ -1,7 +1,6 @@
 """What the leaderboard service makes of a batch: fold it into the facts, derive the entries of what was touched."""
 
 from collections.abc import Callable
-from functools import partial
 
 from services.leaderboard.derive import rederive
 from services.leaderboard.projector import SQL
@@ -41,4 +40,5 @@ class LeaderboardConsumer:
             boards = [row["board"] for row in await connection.fetch(SQL.relist, list(touched.members))]
             if boards:
                 await connection.execute(SQL.log_changes, boards, [None] * len(boards))
-        batch.transaction.after_commit(partial(self._written, batch.more))
+        more = batch.more  # alone: the transaction must not hold what holds it, or only the collector frees the batch
+        batch.transaction.after_commit(lambda: self._written(more()))

@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -123,8 +124,8 @@ class Batch:
     transaction: Transaction
     records: list[Record]
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    more: bool = False
-    """Whether more is known to wait behind it."""
+    more: Callable[[], bool] = lambda: False
+    """Whether more is known to come after it, by now: asked when it is committed, the last batch of all says no."""
 
 
 Apply = Callable[[Batch], Awaitable[None]]
@@ -558,6 +559,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         ends = {raw.at: raw.offset + 1 for raw in raws}
         return any((self._kafka.highwater(at) or 0) > end for at, end in ends.items())
 
+    def _more_comes(self, raws: list[_Raw]) -> bool:
+        """Whether anything will be applied after these, as far as is known."""
+        own = self._lane_of(raws[0].at)
+        others_work = any(lane.work for lane in self._lanes if lane is not own)
+        return others_work or any(lane.waiting for lane in self._lanes) or self._more_waits(raws)
+
     def _lane_of(self, at: TopicPartition) -> _Lane:
         return self._lanes[int(at.partition) % LANES]
 
@@ -676,8 +683,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                     counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
                 transaction = Transaction(connection, self._outbox.source)
                 if records or dead:
-                    more = self._more_waits(raws) or any(lane.waiting for lane in self._lanes)
-                    await self._apply(Batch(transaction, records, dead, more))
+                    await self._apply(Batch(transaction, records, dead, partial(self._more_comes, raws)))
                 if dead:
                     await connection.execute(SQL.write_dead_letters, self._cluster, *_dead_columns(dead))
                 if await transaction.write_outbox():
