@@ -148,7 +148,8 @@ class Facts:
     earliest_kudos: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     candidates: set[str] = field(default_factory=set)
     """Entries that may be stored already, and are to go where they are not derived."""
-    stored_of: dict[int, set[str]] = field(default_factory=dict)
+    stored_solutions: dict[int, set[str]] = field(default_factory=dict)
+    """The same of solutions in whole topics, by epoch."""
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
     appointments: dict[str, Appointments] = field(default_factory=dict)
 
@@ -242,8 +243,8 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
     facts.candidates.update(entry_id(FIRST_RESPONSE, id) for id in touched.responses | facts.responses.keys())
     facts.candidates.update(entry_id(SOLUTION, root, row["reply_id"]) for root, row in facts.accepted())
     for epoch in epochs if whole_ids else ():
-        rows = await connection.fetch(SQL.stored_entries, whole_ids, epoch.number)
-        facts.stored_of[epoch.number] = {row["entry_id"] for row in rows}
+        rows = await connection.fetch(SQL.stored_solutions, whole_ids, epoch.number)
+        facts.stored_solutions[epoch.number] = {row["entry_id"] for row in rows}
     return facts
 
 
@@ -521,7 +522,7 @@ async def _store(
 ) -> int:
     usual = otherwise.backfill, otherwise.traceparent
     unusual = json.dumps({id: mark for id, mark in marks.items() if mark != usual})
-    gone = [id for id in facts.candidates | facts.stored_of.get(epoch, set()) if id not in entries]
+    gone = [id for id in facts.candidates | facts.stored_solutions.get(epoch, set()) if id not in entries]
     if gone:
         await connection.execute(SQL.delete_entries, epoch, gone, unusual, usual[0], usual[1])
     if entries:

@@ -51,9 +51,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BEAT_SECONDS = 0.5
-LANES = 2
+LANES = 4
 MOST_WAITING = 4_000_000
-"""Bytes that wait for their lanes: a run of one lane's partitions must not leave the other idle."""
+"""Bytes that wait for their lanes: a run of one lane's partitions must not leave the others idle."""
 
 LEAST_SIZE = 1000
 """Bytes that a record counts for at least."""

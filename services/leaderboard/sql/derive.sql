@@ -111,9 +111,13 @@ CROSS JOIN LATERAL (
 SELECT s.* FROM unnest($1::text[]) AS g (id)
 CROSS JOIN LATERAL (SELECT member_id, at, appointed FROM star_change WHERE member_id = g.id OFFSET 0) AS s;
 
--- name: stored_entries
+-- name: stored_solutions
+-- Those that were written for these topics: what names them is not their reply alone, but also the topic, which may
+-- stand for another by now.
 SELECT l.entry_id FROM unnest($1::text[]) AS g (id)
-CROSS JOIN LATERAL (SELECT entry_id FROM ledger WHERE topic_id = g.id AND epoch = $2 OFFSET 0) AS l;
+CROSS JOIN LATERAL (
+    SELECT entry_id FROM ledger WHERE topic_id = g.id AND epoch = $2 AND rule = 'solution' OFFSET 0
+) AS l;
 
 -- name: write_entries
 -- What differs is written, and goes to the boards' queue: what an effective entry was, and what one is now.

@@ -73,11 +73,6 @@ ORDER BY stream, key
 ON CONFLICT (stream, key) DO UPDATE SET last = sequence.last + excluded.last
 RETURNING stream, key, last;
 
--- name: write_outbox
-INSERT INTO outbox (stream, key, value)
-SELECT stream, key, value FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS given (stream, key, value, n)
-ORDER BY n;
-
 -- name: read_outbox
 SELECT id, stream, key, value FROM outbox ORDER BY id LIMIT $1;
 
