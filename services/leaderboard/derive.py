@@ -28,6 +28,9 @@ from shared.postgres import Queries, arrays, arrays_of
 
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
+_NOWHERE = (None, None)
+"""Topic and author of a reply that was not there before."""
+
 Place = tuple[datetime, str]
 """When something happened and its id: "earliest" means by these."""
 
@@ -287,12 +290,11 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
     most = max(epoch.book.most for epoch in epochs)
     pairs: Counter[tuple[str, str]] = Counter()
     for row in touched.replies:
-        changed = [row["posted_at"], row["left_posted_at"]]
-        earliest = min((at for at in changed if at is not None), default=None)
+        earliest = min((at for at in (row["posted_at"], row["left_posted_at"]) if at is not None), default=None)
         if earliest is None:
             continue
-        sides = {(row["left_topic_id"], row["left_author_id"]), (row["topic_id"], row["author_id"])}
-        for topic_id, author_id in sides:
+        now, before = (row["topic_id"], row["author_id"]), (row["left_topic_id"], row["left_author_id"])
+        for topic_id, author_id in (now,) if before in (now, _NOWHERE) else (now, before):
             if topic_id is None or author_id is None:
                 continue
             pair = facts.root_of.get(topic_id, topic_id), facts.member(author_id)
@@ -312,6 +314,9 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
         names = list(pairs)
         for row in await connection.fetch(SQL.earliest_replies, *arrays(asked)):
             found[names[row["pair"]]].append(row)
+    behind = {
+        row["reply_id"] for pair, rows in found.items() for row in rows if place(row) > facts.touched_places[pair]
+    }
     for reply in facts.replies.values():
         root = facts.root_of.get(reply["topic_id"])
         if root in facts.whole and _may_count(reply):
@@ -319,6 +324,9 @@ async def _read_earliest(connection: Any, facts: Facts, touched: Touched, epochs
     for rows in found.values():
         rows.sort(key=place)
     facts.earliest = dict(found)
+    if unread := behind - facts.replies.keys():
+        rows = await connection.fetch(SQL.read_replies, list(unread), [])
+        facts.replies |= {row["reply_id"]: row for row in rows}
 
     givers: Counter[tuple[str, str]] = Counter()
     for row in touched.kudos:
@@ -369,7 +377,8 @@ def _replies(facts: Facts, book: RuleBook) -> Iterable[Entry]:
     # Those that changed, and those behind them whose place in the order may have changed.
     rows = {id: facts.replies[id] for id in facts.touched_replies if id in facts.replies}
     for pair, since in facts.touched_places.items():
-        rows |= {row["reply_id"]: row for row in facts.earliest.get(pair, ()) if place(row) > since}
+        behind = [row["reply_id"] for row in facts.earliest.get(pair, ()) if place(row) > since]
+        rows |= {id: facts.replies[id] for id in behind}
     for row in rows.values():
         thread = facts.thread(row["topic_id"])
         if thread is None:

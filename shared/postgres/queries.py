@@ -32,7 +32,10 @@ def arrays(rows: Iterable[Iterable[Any]]) -> list[list[Any] | None]:
 
     A column of nothing but NULL is one NULL, which ``unnest`` reads the same: some columns are hardly ever filled.
     """
-    return [None if column.count(None) == len(column) else list(column) for column in zip(*rows, strict=True)]
+    return [
+        None if column[0] is None and column.count(None) == len(column) else list(column)
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def arrays_of(rows: Iterable[Any]) -> list[list[Any] | None]:

@@ -35,7 +35,7 @@ ON CONFLICT (topic_id) DO UPDATE SET topic_id = excluded.topic_id WHERE false;
 -- name: read_topics
 SELECT t.* FROM unnest($1::text[]) AS g (id)
 CROSS JOIN LATERAL (
-    SELECT topic_id, created_at, author_id, kind, space, language, deleted_at, restored_at
+    SELECT topic_id, author_id, kind, space, language, deleted_at, restored_at
     FROM topic WHERE topic_id = g.id AND created_at IS NOT NULL OFFSET 0
 ) AS t;
 
@@ -58,8 +58,7 @@ CROSS JOIN LATERAL (
 SELECT g.pair, r.*
 FROM unnest($1::int[], $2::text[], $3::text[], $4::int[]) AS g (pair, topic_id, author_id, most)
 CROSS JOIN LATERAL (
-    SELECT reply_id, topic_id, posted_at, author_id, author_kind, visibility, backfill, deleted_at, restored_at
-    FROM reply
+    SELECT reply_id, posted_at FROM reply
     WHERE reply.author_id = g.author_id AND reply.topic_id = g.topic_id AND stands AND author_kind <> 'bot'
     ORDER BY posted_at, reply_id LIMIT g.most OFFSET 0
 ) AS r;
