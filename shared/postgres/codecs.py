@@ -41,7 +41,7 @@ def _variable(element: int, to_bytes: Callable[[Any], bytes]) -> Encoder:
         given = _checked(values)
         try:
             encoded = list(map(to_bytes, given))
-        except TypeError:  # a NULL, most likely; what else cannot be encoded fails again
+        except (TypeError, AttributeError):  # a NULL; what else cannot be encoded fails again
             encoded = [_NULL if value is None else to_bytes(value) for value in given]
         parts = [b""] * (2 * len(encoded))
         parts[1::2] = encoded
