@@ -22,7 +22,7 @@ class LeaderboardConsumer:
     async def apply(self, batch: Batch) -> None:
         """Runs in the batch's transaction; whatever it raises undoes all of it."""
         connection = batch.transaction.connection
-        if any(record.event.type == _ERASED for record in batch.records):
+        if _ERASED in batch.types:
             # Before the outbox's lock, which the fold of an erasure takes: who folds boards writes there.
             await connection.execute(SQL.lock_boards_in_transaction)
         touched = await self._facts.fold(batch)

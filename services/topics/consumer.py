@@ -29,7 +29,7 @@ class TopicsConsumer:
             await transaction.connection.execute(SQL.erase_claims, *gone)
             await transaction.connection.execute(SQL.erase_policies, *gone)
             await erase_polled(transaction.connection, touched.gone)
-        for record in batch.records:
+        for record in batch.records if _ERASED in batch.types else ():
             # Whoever writes a compacted stream keyed by member says there, too, that a member is gone.
             if record.event.type == _ERASED:
                 transaction.forward(CONTACTS, record.event.data.member_id, record.event)

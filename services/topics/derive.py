@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -259,8 +259,15 @@ _FACT = (
 )
 
 
+_fact_of_row, _fact_of_state = itemgetter(*_FACT), attrgetter(*_FACT)
+
+
 def _fact(row: Any) -> tuple[Any, ...]:
     """What first-response-recorded says, of a stored row or a state."""
-    get = row.__getitem__ if not isinstance(row, State) else lambda name: getattr(row, name)
-    within = get("response_us") is not None and get("response_us") <= get("target_us")
-    return (within, *(get(name) for name in _FACT))
+    if isinstance(row, State):
+        return _within(row.response_us, row.target_us), *_fact_of_state(row)
+    return _within(row["response_us"], row["target_us"]), *_fact_of_row(row)
+
+
+def _within(response_us: int | None, target_us: int | None) -> bool:
+    return response_us is not None and target_us is not None and response_us <= target_us

@@ -99,7 +99,7 @@ class Facts:
         batch never derives from what concerns other topics' rows and changes under it.
         """
         connection = batch.transaction.connection
-        alone = any(record.event.type in _ALONE for record in batch.records)
+        alone = not batch.types.isdisjoint(_ALONE)
         before = await connection.fetchrow(SQL.begin_batch, alone)
         fold = _Fold(await self._erasures(connection, batch.records, before["somebody_was_erased"]))
         fold.touched.aliases = alone or before["something_was_merged"]

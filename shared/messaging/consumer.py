@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -126,6 +126,11 @@ class Batch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     more: Callable[[], bool] = lambda: False
     """Whether more is known to come after it, by now: asked when it is committed, the last batch of all says no."""
+
+    @cached_property
+    def types(self) -> set[str]:
+        """The types of its events."""
+        return {record.event.type for record in self.records}
 
 
 Apply = Callable[[Batch], Awaitable[None]]
@@ -665,11 +670,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 behind = {at for at in ends if at not in stored or begun[at] > stored[at]}
                 records: list[Record] = []
                 dead: list[DeadLetter] = []
+                at = fence = None
                 for raw in raws:
-                    if raw.at in behind:
+                    if raw.at is not at:  # those of a partition come in a row
+                        at = raw.at
+                        fence = None if at in behind else stored[at]
+                    if fence is None:
                         continue
-                    name = raw.event.type if raw.event else "?"
-                    if raw.offset < stored[raw.at]:
+                    if raw.offset < fence:
                         outcome = "below_fence"
                     elif raw.unknown:
                         outcome = "unknown"
@@ -678,9 +686,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                         dead.append(_dead_letter(raw))
                     else:
                         outcome = "applied"
-                        at = raw.at
                         records.append(Record(raw.event, at.topic, at.partition, raw.offset, raw.appended_at))
-                    counts[raw.at.topic, name, outcome] = counts.get((raw.at.topic, name, outcome), 0) + 1
+                    name = raw.event.type if raw.event else "?"
+                    counts[at.topic, name, outcome] = counts.get((at.topic, name, outcome), 0) + 1
                 transaction = Transaction(connection, self._outbox.source)
                 if records or dead:
                     await self._apply(Batch(transaction, records, dead, partial(self._more_comes, raws)))
