@@ -415,6 +415,36 @@ async def test_who_is_called_after_the_commit_finds_what_was_written(world: Worl
     assert await asyncio.gather(*looks) == [1], "called once, and not for what was undone"
 
 
+async def test_only_the_last_batch_of_a_backlog_says_that_no_more_comes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.consumer.FETCHED_BYTES", 8_000)
+    name = f"m{next(_numbers)}"
+    sent, seen, said = 900, 0, []
+
+    async def ask(batch: Batch) -> None:
+        if any(record.event.data.topic_id.startswith(name) for record in batch.records):
+            await asyncio.sleep(random.uniform(0, 0.01))
+            count, more = len(batch.records), batch.more
+            batch.transaction.after_commit(lambda: note(count, more()))
+
+    def note(count: int, more: bool) -> None:
+        nonlocal seen
+        seen += count
+        said.append((seen, more))
+
+    producer = AIOKafkaProducer(bootstrap_servers=world.kafka)
+    await producer.start()
+    for n in range(sent):
+        await producer.send("forum.events", json.dumps(event(f"{name}/{n}")).encode(), key=str(n % 7).encode())
+    await producer.stop()
+    world.before = ask
+    async with world.running():
+        await world.settled()
+    assert said[-1] == (sent, False)
+    assert sum(not more for _, more in said) < len(said) / 2, said
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_nothing_of_a_backlog_is_lost_doubled_or_out_of_order_whatever_fails_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, seed: int
