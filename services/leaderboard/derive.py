@@ -29,7 +29,7 @@ from shared.postgres import Queries, arrays, arrays_of
 SQL = Queries(Path(__file__).parent / "sql" / "derive.sql")
 
 _NOWHERE = (None, None)
-"""Topic and author of a reply that was not there before."""
+"""Topic and author of a reply of which neither was known."""
 
 Place = tuple[datetime, str]
 """When something happened and its id: "earliest" means by these."""
@@ -144,7 +144,7 @@ class Facts:
     touched_places: dict[tuple[str, str], Place] = field(default_factory=dict)
     """For a member (by the one they stand for) in a topic, from which place on the order may have changed."""
     earliest: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
-    """For a member in a topic their replies that may count, the earliest first."""
+    """For a member in a topic their replies that may count, the earliest first: of each its id and posted_at."""
     acceptances: dict[str, list[Any]] = field(default_factory=dict)
     responses: dict[str, Any] = field(default_factory=dict)
     kudos: dict[str, Any] = field(default_factory=dict)
@@ -195,16 +195,16 @@ def kudos_place(kudos: Any) -> Place:
 
 
 async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool = True) -> Facts | None:
-    # Rows that this batch wrote are held: nobody changes them before it commits.
+    # Nobody changes these rows before this batch commits: it wrote them, or it runs alone.
     replies = {row["reply_id"]: row for row in touched.replies}
     kudos = {row["kudos_id"]: row for row in touched.kudos}
     hung_on = {id for row in touched.kudos for id in (row["left_reply_id"], row["reply_id"])} - {None, *replies}
     named = {*touched.topic_ids(), *touched.responses}
-    leaning: dict[str, set[str]] = defaultdict(set)
+    found_in: dict[str, set[str]] = defaultdict(set)
     if replies or hung_on:
         for row in await connection.fetch(SQL.topics_of, list(hung_on), list(replies)):
-            leaning[row["what"]].add(row["topic_id"])
-        named.update(*leaning.values())
+            found_in[row["what"]].add(row["topic_id"])
+        named.update(*found_in.values())
     if not named:
         return None
     while True:
@@ -226,10 +226,10 @@ async def _read(connection: Any, touched: Touched, epochs: Epochs, *, lock: bool
     whole_replies = {row["reply_id"] for row in rows if root_of.get(row["topic_id"]) in whole}
     facts.touched_replies = replies.keys() | whole_replies
     topics = {row["topic_id"]: row for row in await connection.fetch(SQL.read_topics, ids)}
-    accepted_in = facts.ids_in(whole_ids, leaning["acceptance"], {topic_id for topic_id, _ in touched.acceptances})
+    accepted_in = facts.ids_in(whole_ids, found_in["acceptance"], {topic_id for topic_id, _ in touched.acceptances})
     for row in await connection.fetch(SQL.read_acceptances, accepted_in):
         facts.acceptances.setdefault(root_of[row["accepted_in"]], []).append(row)
-    for row in await connection.fetch(SQL.read_responses, [*{*whole_ids, *leaning["response"], *touched.responses}]):
+    for row in await connection.fetch(SQL.read_responses, [*{*whole_ids, *found_in["response"], *touched.responses}]):
         facts.responses[row["of_topic_id"]] = row
     facts.kudos = {id: row for id, row in kudos.items() if row["given_at"] is not None and row["reply_id"] is not None}
     for row in await connection.fetch(SQL.read_kudos, list(facts.touched_replies)):

@@ -26,8 +26,9 @@ SQL = Queries(Path(__file__).parent / "sql" / "boards.sql")
 BATCH = 20_000
 POLL_SECONDS = 0.1
 FLOOD, REST, LONGEST_REST = 250, 2.0, 0.8
-"""After a fold of so many the projector rests so many times as long, at most so many seconds: of what happens to a
-member meanwhile, all is one change of their standings. So a flood costs little more than its members."""
+"""After a fold of so many the projector rests so many times as long, at most so many seconds, or until no more is known
+to come: of what happens to a member meanwhile, all is one change of their standings. So a flood costs little more than
+its members."""
 
 FORGET_SECONDS = 60.0
 MOST_NAMED = 200
@@ -169,9 +170,9 @@ class Projector:
         """Who came among a board's first ten by something that is news; each is told once for ever."""
         risen: list[tuple[str, str, str]] = []
         for board, ten in (await self._first_ten(transaction.connection, current, live)).items():
-            once = [then[board] for then in before]
-            risen += [(one, board, "entered-top-10") for one in ten if all(one not in then for then in once)]
-            risen += [(one, board, "first-place") for one in ten[:1] if all(then[:1] != [one] for then in once)]
+            earlier = [then[board] for then in before]
+            risen += [(one, board, "entered-top-10") for one in ten if all(one not in then for then in earlier)]
+            risen += [(one, board, "first-place") for one in ten[:1] if all(then[:1] != [one] for then in earlier)]
         if not risen:
             return
         members = {member for member, _, _ in risen}

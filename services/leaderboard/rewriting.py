@@ -226,12 +226,13 @@ class Rewriter:
             walked = await connection.fetchval("SELECT walked FROM epoch")
             ids = [row["topic_id"] for row in await connection.fetch(SQL.next_topics, walked, TOPICS_AT_ONCE)]
             if not ids:
+                self._projector.written(more=False)
                 return False
             epochs = await load_epochs(connection)
             shadow: Epoch = epochs.shadow or epochs.current
             await rederive_topics(connection, ids, shadow, somebody_was_star=epochs.somebody_was_star)
             await connection.execute("UPDATE epoch SET walked = $1", ids[-1])
-        self._projector.wake.set()
+        self._projector.written(more=True)
         return True
 
     async def _swap(self, connection: Any) -> None:

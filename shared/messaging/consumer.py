@@ -125,7 +125,7 @@ class Batch:
     records: list[Record]
     dead_letters: list[DeadLetter] = field(default_factory=list)
     more: Callable[[], bool] = lambda: False
-    """Whether more is known to come after it, by now: asked when it is committed, the last batch of all says no."""
+    """Whether more is known to come after it, by now: at the commit of a backlog's last batch nothing is."""
 
     @cached_property
     def types(self) -> set[str]:
@@ -560,9 +560,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             metrics.BATCH_EVENTS.labels(self._service).observe(len(raws))
 
     def _more_waits(self, raws: list[_Raw]) -> bool:
-        """Whether Kafka has more of these partitions, as far as it has told."""
-        ends = {raw.at: raw.offset + 1 for raw in raws}
-        return any((self._kafka.highwater(at) or 0) > end for at, end in ends.items())
+        """Whether Kafka has more of these partitions for us, as far as it has told."""
+        ends, held = {raw.at: raw.offset + 1 for raw in raws}, self._kafka.assignment()
+        return any((self._kafka.highwater(at) or 0) > end for at, end in ends.items() if at in held)
 
     def _more_comes(self, raws: list[_Raw]) -> bool:
         """Whether anything will be applied after these, as far as is known."""

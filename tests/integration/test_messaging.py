@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from shared import messaging
@@ -443,6 +445,47 @@ async def test_only_the_last_batch_of_a_backlog_says_that_no_more_comes(
         await world.settled()
     assert said[-1] == (sent, False)
     assert sum(not more for _, more in said) < len(said) / 2, said
+
+
+async def test_a_batch_that_outlives_its_partitions_is_committed_and_says_that_no_more_comes(world: World) -> None:
+    names, said, late = [f"o{next(_numbers)}" for _ in range(12)], [], asyncio.Event()
+
+    async def outlive(batch: Batch) -> None:
+        consumer = world.messaging._consumer
+        assert consumer
+        if any(record.event.data.topic_id in names for record in batch.records):
+            late.set()
+            await world.until(partial(lost, consumer))
+            more = batch.more
+            batch.transaction.after_commit(lambda: said.append(more()))
+
+    async def lost(consumer: Any) -> bool:
+        return 0 < len(consumer._kafka.assignment()) < 3
+
+    async def is_said() -> bool:
+        return bool(said)
+
+    for n, name in enumerate(names):
+        await world.send(event(name), key=str(n))
+    world.before = outlive
+    async with world.running():
+        await late.wait()
+        other = AIOKafkaConsumer(
+            "forum.events",
+            bootstrap_servers=world.kafka,
+            group_id=f"constellation-{world.service}",
+            enable_auto_commit=False,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+        )
+        await other.start()
+        try:
+            await world.until(is_said)
+        finally:
+            await other.stop()
+        await world.settled()
+        assert world.messaging._consumer
+        assert world.messaging._consumer._failures == 0
+    assert sorted(name for name in await world.effects() if name in names) == sorted(names)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -39,6 +39,7 @@ class Watch:
         for queries in (facts.SQL, derive.SQL, outbox.SQL, clock.SQL, entries.SQL, projector.SQL):
             self._names |= {text: name for name, text in queries._texts.items()}
         self._names[projector.FOLD_TAKEN] = "fold (beside the batches)"
+        self._names["outbox"] = "COPY outbox"
 
     def watch(self) -> None:
         """Put stop-watches on the phases of a batch, and on every statement."""
@@ -51,7 +52,7 @@ class Watch:
         self._wrap(projector.Projector, "fold", "fold into boards (beside the batches)")
         self._wrap(outbox.Transaction, "write_outbox", "write the outbox")
         self._wrap(relay.Relay, "_publish", "relay (beside the batches)")
-        for name in ("fetch", "fetchrow", "fetchval", "execute"):
+        for name in ("fetch", "fetchrow", "fetchval", "execute", "copy_records_to_table"):
             self._wrap_statement(name)
 
     def dump(self, file: Path) -> None:

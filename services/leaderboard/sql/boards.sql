@@ -47,15 +47,11 @@ ORDER BY epoch, board;
 -- statistics that were gathered while a long transaction filled these tables tell it that they are empty.
 WITH posting AS (
     {postings}
-), calendar AS (
-    -- Boards in the zone of "everyone" share one; each other has its own.
-    SELECT DISTINCT b.epoch, b.time_zone, CASE WHEN b.time_zone IS DISTINCT FROM (
-        SELECT time_zone FROM board AS e WHERE e.epoch = b.epoch AND e.board = 'everyone'
-    ) THEN b.board END AS only
-    FROM board AS b WHERE true {boards}
-), on_shared_day AS (
-    SELECT p.epoch, c.time_zone, c.only, p.member_id, p.space, p.language, p.star,
-        (p.at AT TIME ZONE c.time_zone)::date AS day,
+), calendar AS MATERIALIZED (
+    SELECT DISTINCT epoch, time_zone FROM board AS b WHERE true {boards}
+), on_calendar AS (
+    -- Boards are many and time zones few: each posting is met once a zone, and what is left of them once a board.
+    SELECT p.epoch, c.time_zone, p.member_id, p.space, p.language, p.star, (p.at AT TIME ZONE c.time_zone)::date AS day,
         sum(p.sign * p.points) AS points,
         coalesce(sum(p.sign) FILTER (WHERE p.rule = 'solution'), 0) AS solutions,
         sum(p.sign) AS entries,
@@ -63,19 +59,17 @@ WITH posting AS (
         max(p.at) FILTER (WHERE p.sign < 0) AS lost_at
     FROM calendar AS c
     JOIN posting AS p ON p.epoch = c.epoch
-        AND (c.only IS NULL OR c.only IN (CASE WHEN p.star THEN 'stars' END, 'space:' || p.space, 'language:' || p.language))
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
 ), on_day AS (
     SELECT b.board_no, p.member_id, p.day, sum(p.points) AS points, sum(p.solutions) AS solutions,
         sum(p.entries) AS entries, max(p.gained_at) AS gained_at, max(p.lost_at) AS lost_at
-    FROM on_shared_day AS p
+    FROM on_calendar AS p
     CROSS JOIN LATERAL (
         VALUES ('everyone'), (CASE WHEN p.star THEN 'stars' END), ('space:' || p.space), ('language:' || p.language)
     ) AS s (board)
     CROSS JOIN LATERAL (
         SELECT board_no FROM board AS b
-        WHERE b.epoch = p.epoch AND b.board = s.board AND b.time_zone = p.time_zone AND (p.only IS NULL OR p.only = b.board)
-            {boards} OFFSET 0
+        WHERE b.epoch = p.epoch AND b.board = s.board AND b.time_zone = p.time_zone {boards} OFFSET 0
     ) AS b
     GROUP BY 1, 2, 3
 ), delta AS (
