@@ -21,7 +21,6 @@ from shared import messaging
 from shared.contracts import topics as events
 from shared.contracts.catalogue import FORUM, TOPICS
 from shared.messaging import Batch, Messaging, Outbox, Outgoing, dead_letters
-from shared.messaging.consumer import LANES
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.erasure import forget
 from shared.messaging.kafka import KafkaUnavailable, ensure_streams
@@ -534,7 +533,7 @@ async def test_nothing_of_a_backlog_is_lost_doubled_or_out_of_order_whatever_fai
         assert of_key == sorted(of_key)
     letters = [row["value"].decode(errors="replace") for row in await world.query("SELECT value FROM dead_letter")]
     assert {one for one in sent if any(f'"{one}"' in letter for letter in letters)} == bad
-    assert 1 < most_together <= LANES, "lanes work side by side"
+    assert most_together > 1, "lanes work side by side"
 
 
 @pytest.mark.parametrize("pause", [0.0, 1.5])
